@@ -1,0 +1,3 @@
+"""Explained chest-X-ray classification on ONNX Runtime."""
+
+__version__ = "0.1.0"

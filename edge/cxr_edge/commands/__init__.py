@@ -1,0 +1,1 @@
+"""The commands of cxr-edge, one file each."""

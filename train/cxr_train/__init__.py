@@ -1,0 +1,1 @@
+"""Folders of radiographs to trained, evaluated Keras models."""
