@@ -1,0 +1,53 @@
+"""What can go wrong, each with the exit code that the command line gives it.
+
+A message says what was read, what was expected and what to type.
+"""
+
+
+class CxrEdgeError(Exception):
+    """Base of every error that a user can cause and mend.
+
+    Attributes:
+        exit_code: Exit status of the command line.
+        kind: Short stable word for records and scripts.
+    """
+
+    exit_code = 1
+    kind = "error"
+
+
+class UsageError(CxrEdgeError):
+    """An option or argument that makes no sense."""
+
+    exit_code = 2
+    kind = "usage"
+
+
+class InputError(CxrEdgeError):
+    """A radiograph that cannot be answered.
+
+    Args:
+        message: What was read, what was expected, what to do.
+        kind: ``not-found``, ``not-a-file``, ``unreadable``, ``empty``, ``not-an-image``, ``unsupported``,
+            ``truncated``, ``damaged``, ``no-pixels``, ``multi-frame``, ``too-large`` or ``missing-decoder``.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class ProviderError(CxrEdgeError):
+    """The execution provider that was asked for does not run here."""
+
+    exit_code = 4
+    kind = "provider"
+
+
+class BundleError(CxrEdgeError):
+    """A bundle that is missing, changed or not understood."""
+
+    exit_code = 5
+    kind = "bundle"
