@@ -111,7 +111,7 @@ def check_size(width: int, height: int, frames: int) -> None:
 def _pixels(data: bytes, header: Header) -> Pixels:
     if header.bits > 16 or header.sample_format != 1:
         raise InputError(
-            f"{header.bits}-bit {header.format} samples; signed, floating-point and deeper than 16 bits have no"
+            f"{header.bits}-bit {header.format} samples; signed, floating-point and deeper ones have no"
             " white level: save the image with 8 or 16 bits",
             kind="unsupported",
         )

@@ -1,0 +1,119 @@
+"""Inputs → predictions."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.bundle import Bundle
+from cxr_edge.errors import UsageError
+from cxr_edge.sessions import Provider, open_session
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The answer for one input.
+
+    Attributes:
+        logodds: difference of the two logits, positive less negative, before calibration.
+        probability: Calibrated probability of the positive label, whatever the label below, 0..1.
+        label: The positive label if probability ≥ threshold, else the other.
+        threshold: The operating point's threshold on the probability, 0..1.
+        operating_point: Its name.
+        features: The last convolutional map, float32 [height, width, channels].
+        provider: What computed it, ``cpu`` or ``cuda``.
+        precision: ``fp32`` or ``int8``.
+    """
+
+    logodds: float
+    probability: float
+    label: str
+    threshold: float
+    operating_point: str
+    features: NDArray[np.float32]
+    provider: str
+    precision: str
+
+    def to_json(self) -> dict[str, object]:
+        """Give the record of the answer, without the features."""
+        names = ("label", "probability", "logodds", "threshold", "operating_point", "provider", "precision")
+        return {name: getattr(self, name) for name in names}
+
+
+class Classifier:
+    """The network of a bundle at one operating point.
+
+    Attributes:
+        bundle: Where the network came from.
+        precision: ``fp32`` or ``int8``.
+        operating_point: The name of the operating point.
+        threshold: Its threshold on the calibrated probability.
+        session: The loaded network.
+
+    Args:
+        bundle: An opened bundle.
+        provider: See `open_session`.
+        threads: See `open_session`.
+        precision: One of the bundle's precisions.
+        operating_point: One of the bundle's operating points; None takes its default.
+
+    Raises:
+        UsageError: The bundle has no such precision or operating point.
+        ProviderError: See `open_session`.
+        BundleError: See `open_session`.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        provider: Provider = "auto",
+        threads: int | None = None,
+        precision: str = "fp32",
+        operating_point: str | None = None,
+    ) -> None:
+        manifest = bundle.manifest
+        if precision not in manifest.precisions:
+            raise UsageError(f"precision {precision!r}; the bundle has {', '.join(manifest.precisions)}")
+        operating_point = operating_point or manifest.operating_points.default
+        if operating_point not in manifest.operating_points.points:
+            raise UsageError(
+                f"operating point {operating_point!r}; the bundle has {', '.join(manifest.operating_points.points)}"
+            )
+        self.bundle = bundle
+        self.precision = precision
+        self.operating_point = operating_point
+        self.threshold = manifest.operating_points.points[operating_point].threshold
+        self.session = open_session(
+            bundle.model(manifest.precisions[precision].file), provider=provider, threads=threads
+        )
+        negative = next(label for label in manifest.labels if label != manifest.positive)
+        self._labels = (negative, manifest.positive)
+
+    def predict(self, inputs: NDArray[np.float32]) -> tuple[Prediction, ...]:
+        """Answer a batch.
+
+        Args:
+            inputs: float32 [N, height, width] in 0..255, from `to_input`.
+
+        Returns:
+            N predictions in the same order.
+        """
+        outputs = self.session.run({"pixels": inputs}, ["logodds", "probability", "features"])
+        return tuple(
+            Prediction(
+                logodds=float(logodds),
+                probability=float(probability),
+                label=self._labels[bool(probability >= self.threshold)],
+                threshold=self.threshold,
+                operating_point=self.operating_point,
+                features=features,
+                provider=self.session.provider,
+                precision=self.precision,
+            )
+            for logodds, probability, features in zip(*outputs, strict=True)
+        )
+
+    def logodds(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Give only the log-odds, float32 [N], of a batch float32 [N, height, width] in 0..255."""
+        return self.session.run({"pixels": inputs}, ["logodds"])[0]
