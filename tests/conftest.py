@@ -1,0 +1,31 @@
+"""What several test modules share: sample radiographs, the full data where it is, a tiny bundle."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tiny import write_tiny_bundle
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def radiographs() -> Path:
+    """The folder of committed sample radiographs."""
+    return ROOT / "tests" / "data" / "radiographs"
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of the full data set; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("CXR_EDGE_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "kermany224").is_dir():
+        pytest.skip(f"no radiograph set in {folder}; set CXR_EDGE_DATA to its folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete bundle with a tiny network."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
