@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from cxr_train.calibration import calibrated, fit_temperature, operating_points
+from cxr_train.metrics import bootstrapped, confusion, expected_calibration_error, figures
+
+
+@pytest.fixture
+def scored():
+    rng = np.random.default_rng(0)
+    labels = (np.arange(400) % 4 > 0).astype(np.int32)
+    return labels, rng.normal(0, 1, 400) * 2 + 3 * labels - 1
+
+
+def test_figures_of_a_small_case_by_hand():
+    labels = np.array([0, 0, 1, 1, 1], np.int32)
+    probability = np.array([0.1, 0.6, 0.4, 0.7, 0.9])
+    got = figures(labels, probability, 0.5)
+    assert got["recall"] == pytest.approx(2 / 3)
+    assert got["specificity"] == 0.5
+    assert got["precision"] == pytest.approx(2 / 3)
+    assert got["f1"] == pytest.approx(2 / 3)
+    assert got["accuracy"] == 0.6
+    assert got["auroc"] == pytest.approx(5 / 6)
+    assert got["brier"] == pytest.approx((0.01 + 0.36 + 0.36 + 0.09 + 0.01) / 5)
+    assert confusion(labels, probability, 0.5).tolist() == [[1, 1], [1, 2]]
+
+
+def test_calibration_error_is_nought_when_shares_match_and_large_when_not():
+    labels = np.array([0, 1] * 50, np.int32)
+    assert expected_calibration_error(labels, np.full(100, 0.5)) == pytest.approx(0)
+    assert expected_calibration_error(labels, np.full(100, 0.99)) == pytest.approx(0.49)
+
+
+def test_intervals_widen_when_patients_have_many_images(scored):
+    labels, logodds = scored
+    probability = 1 / (1 + np.exp(-logodds))
+    alone = bootstrapped(labels, probability, [str(i) for i in range(400)], 0.5, resamples=200)
+    grouped = bootstrapped(
+        np.repeat(labels[:40], 10),
+        np.repeat(probability[:40], 10),
+        np.repeat(np.arange(40), 10).astype(str).tolist(),
+        0.5,
+        resamples=200,
+    )
+    for name in ("auroc", "accuracy"):
+        assert alone[name].low <= alone[name].value <= alone[name].high
+        assert grouped[name].high - grouped[name].low > alone[name].high - alone[name].low
+
+
+def test_temperature_undoes_a_known_scale():
+    rng = np.random.default_rng(1)
+    true = rng.normal(0, 2, 20_000)
+    labels = (rng.random(20_000) < 1 / (1 + np.exp(-true))).astype(np.int32)
+    calibration = fit_temperature(4 * true, labels, chosen_on="simulated")
+    assert calibration.scale == pytest.approx(0.25, rel=0.05)
+    assert expected_calibration_error(labels, calibrated(calibration, 4 * true)) < 0.02
+
+
+def test_operating_points_keep_what_they_promise(scored):
+    labels, logodds = scored
+    probability = 1 / (1 + np.exp(-logodds))
+    chosen = operating_points(probability, labels, chosen_on="simulated")
+    points = chosen["points"]
+    assert chosen["default"] == "recall-99.4"
+    for point in points.values():
+        got = figures(labels, probability, point["threshold"])
+        assert got["recall"] == pytest.approx(point["recall"])
+        assert got["specificity"] == pytest.approx(point["specificity"])
+    assert points["recall-99.4"]["recall"] >= 0.994
+    assert points["specificity-95"]["specificity"] >= 0.95
+    best = max(
+        figures(labels, probability, t)["recall"] + figures(labels, probability, t)["specificity"] for t in probability
+    )
+    assert points["youden"]["recall"] + points["youden"]["specificity"] == pytest.approx(best)
+
+
+def test_operating_points_of_a_perfect_and_saturated_classifier():
+    labels = np.array([0, 0, 1, 1], np.int32)
+    points = operating_points(np.array([0.0, 0.0, 1.0, 1.0]), labels, chosen_on="simulated")["points"]
+    assert 0 < points["recall-99.4"]["threshold"] < 1
+    assert points["recall-99.4"]["recall"] == points["recall-99.4"]["specificity"] == 1

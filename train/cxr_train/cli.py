@@ -1,0 +1,68 @@
+"""``cxr-train``: fit and evaluate."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxr_edge.errors import CxrEdgeError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+Data = Annotated[Path, typer.Option(help="The Kaggle folder: {train,val,test}/{NORMAL,PNEUMONIA}, at any image size.")]
+
+
+@app.command()
+def fit(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Run folder to write: checkpoint, history, figures, metrics.")],
+    arch: Annotated[str, typer.Option(help="mobilenet or small-cnn.")] = "mobilenet",
+    recipe: Annotated[str, typer.Option(help="default or study.")] = "default",
+    weights: Annotated[str, typer.Option(help="imagenet, a .weights.h5 file, or none.")] = "imagenet",
+    masks: Annotated[
+        Path | None, typer.Option(help="Lung masks <split>/<label>/<stem>.png, used in training only.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides the held-out patients, the order and every variation.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last finished epoch of --out.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Start anew in an --out that already holds a run.")] = False,
+) -> None:
+    """Train a network, calibrate it on held-out patients, and measure it there."""
+    from cxr_train.training import train
+
+    train(
+        data=data,
+        out=out,
+        arch=arch,
+        recipe_name=recipe,
+        weights=weights,
+        masks=masks,
+        epochs=epochs,
+        seed=seed,
+        resume=resume,
+        force=force,
+    )
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Option(help="A folder written by cxr-train fit.")],
+    data: Data,
+    split: Annotated[str, typer.Option(help="train, val or test, as published.")] = "test",
+) -> None:
+    """Measure a trained network on a published split; nothing is chosen on it."""
+    from cxr_train.training import evaluate_split
+
+    evaluate_split(run=run, data=data, split=split)
+
+
+def main() -> None:
+    """Runs the command line; an error that a user can mend is one message and its exit code."""
+    try:
+        app()
+    except CxrEdgeError as error:
+        print(f"cxr-train: {error}", file=sys.stderr)  # noqa: T201  # the one place where errors reach the terminal
+        sys.exit(error.exit_code)

@@ -1,0 +1,119 @@
+"""A trained run against a split: calibrated, measured with intervals, drawn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from cxr_edge.errors import InputError
+from cxr_edge.files import write_atomically
+from cxr_edge.manifest import Calibration
+from cxr_train.calibration import calibrated, fit_temperature, operating_points
+from cxr_train.dataset import Images
+from cxr_train.fit import MODEL_FILE, Validation, logodds
+from cxr_train.metrics import bootstrapped, by_group, confusion, figures
+from cxr_train.plots import evaluation_figures
+
+CALIBRATION_FILE = "calibration.json"
+METRICS_FILE = "metrics.json"
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder with a trained network in it.
+
+    Attributes:
+        path: The folder.
+        network: The Keras model.
+        settings: ``run.json``.
+    """
+
+    path: Path
+    network: Any
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """Loads a run.
+
+        Raises:
+            InputError: The folder is not one that ``cxr-train fit`` wrote, or holds no checkpoint yet.
+        """
+        for name in (RUN_FILE, MODEL_FILE):
+            if not (path / name).is_file():
+                raise InputError(
+                    f"{path}: has no {name}; expected a folder written by cxr-train fit --out",
+                    kind="not-found",
+                )
+        return cls(path, keras.saving.load_model(path / MODEL_FILE, compile=False), read_json(path / RUN_FILE))
+
+
+def calibrate(run: Run, validation: Validation) -> None:
+    """Chooses the temperature and the operating points on the held-out radiographs and their perturbed copies."""
+    scores = np.concatenate([logodds(run.network, validation.pixels), logodds(run.network, validation.copies)])
+    labels = np.concatenate([validation.labels] * 2)
+    chosen_on = f"{len(validation.labels)} radiographs of held-out training patients and one perturbed copy of each"
+    calibration = fit_temperature(scores, labels, chosen_on=chosen_on)
+    points = operating_points(calibrated(calibration, scores), labels, chosen_on=chosen_on)
+    write_json(run.path / CALIBRATION_FILE, {"calibration": asdict(calibration), "operating_points": points})
+
+
+def evaluate(run: Run, images: Images, *, split: str, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
+    """Measures a run on images, adds the figures to its ``metrics.json`` under the split's name, and draws them.
+
+    Args:
+        run: With its calibration already chosen.
+        images: What to measure on.
+        split: Their name.
+        resamples: Bootstrap samples.
+        seed: Of the bootstrap.
+
+    Returns:
+        What was added.
+    """
+    chosen = read_json(run.path / CALIBRATION_FILE)
+    calibration = Calibration(**chosen["calibration"])
+    name = chosen["operating_points"]["default"]
+    threshold = chosen["operating_points"]["points"][name]["threshold"]
+    labels, probability = images.labels, calibrated(calibration, logodds(run.network, images.pixels))
+    counts = confusion(labels, probability, threshold)
+    estimates = bootstrapped(labels, probability, images.patients, threshold, resamples=resamples, seed=seed)
+    metrics = {key: estimate.to_json() for key, estimate in estimates.items()}
+    families = [sample.family for sample in images.samples]
+    result = {
+        "images": {"NORMAL": int((labels == 0).sum()), "PNEUMONIA": int((labels == 1).sum())},
+        "patients": len(set(images.patients)),
+        "operating_point": name,
+        "threshold": threshold,
+        "metrics": metrics,
+        "confusion": counts.tolist(),
+        "interval": f"95 %, {resamples} bootstrap samples of patients, seed {seed}",
+        "by_family": by_group(
+            families,
+            lambda rows: {
+                "images": int(rows.sum()),
+                "accuracy": figures(labels[rows], probability[rows], threshold)["accuracy"],
+            },
+        ),
+    }
+    path = run.path / METRICS_FILE
+    write_json(path, {**(read_json(path) if path.is_file() else {}), split: result})
+    evaluation_figures(labels, probability, counts, metrics, threshold=threshold, folder=run.path, split=split)
+    return result
+
+
+def read_json(path: Path) -> Any:
+    """Parses a JSON file of a run."""
+    return json.loads(path.read_text("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file of a run, whole or not at all."""
+    write_atomically(path, json.dumps(value, indent=2).encode() + b"\n")

@@ -1,0 +1,112 @@
+"""Figures of merit with patient-bootstrapped intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and the 95 % interval of its patient bootstrap (Efron and Tibshirani 1993, section 13.3)."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, float]:
+        """The three numbers by name."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def expected_calibration_error(labels: NDArray[np.int32], probability: Floats, *, bins: int = 15) -> float:
+    """Mean gap between stated and observed share of PNEUMONIA over bins of equal width (Naeini et al. 2015)."""
+    place = np.minimum((probability * bins).astype(int), bins - 1)
+    stated = np.bincount(place, probability, bins)
+    observed = np.bincount(place, labels, bins)
+    return float(np.abs(stated - observed).sum() / len(labels))
+
+
+def figures(labels: NDArray[np.int32], probability: Floats, threshold: float) -> dict[str, float]:
+    """Every figure of merit at one threshold; NaN where a class is missing or a ratio is empty.
+
+    Args:
+        labels: int32 [N], 1 for PNEUMONIA.
+        probability: float64 [N], calibrated.
+        threshold: Positive from this probability on.
+    """
+    called = probability >= threshold
+    positive = labels == 1
+    hit, false = int((called & positive).sum()), int((called & ~positive).sum())
+    missed, right = int((~called & positive).sum()), int((~called & ~positive).sum())
+    both = 0 < positive.sum() < len(labels)
+    return {
+        "auroc": float(roc_auc_score(labels, probability)) if both else np.nan,
+        "auprc": float(average_precision_score(labels, probability)) if both else np.nan,
+        "recall": _ratio(hit, hit + missed),
+        "specificity": _ratio(right, right + false),
+        "precision": _ratio(hit, hit + false),
+        "f1": _ratio(2 * hit, 2 * hit + false + missed),
+        "accuracy": _ratio(hit + right, len(labels)),
+        "brier": float(np.mean((probability - labels) ** 2)),
+        "ece": expected_calibration_error(labels, probability),
+    }
+
+
+def confusion(labels: NDArray[np.int32], probability: Floats, threshold: float) -> NDArray[np.int64]:
+    """Counts int64 [2, 2]: rows the truth, columns the answer, NORMAL first."""
+    counts = np.zeros((2, 2), np.int64)
+    np.add.at(counts, (labels, (probability >= threshold).astype(int)), 1)
+    return counts
+
+
+def bootstrapped(
+    labels: NDArray[np.int32],
+    probability: Floats,
+    patients: Sequence[str],
+    threshold: float,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """All figures with intervals; patients, not images, are drawn with replacement.
+
+    Args:
+        labels: int32 [N].
+        probability: float64 [N], calibrated.
+        patients: Who each image shows.
+        threshold: Positive from this probability on.
+        resamples: Bootstrap samples.
+        seed: Decides which patients are drawn.
+    """
+    _, owner = np.unique(np.asarray(patients), return_inverse=True)
+    rows = [np.flatnonzero(owner == patient) for patient in range(owner.max() + 1)]
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(resamples):
+        picked = np.concatenate([rows[patient] for patient in rng.integers(len(rows), size=len(rows))])
+        drawn.append(figures(labels[picked], probability[picked], threshold))
+    out = {}
+    for name, value in figures(labels, probability, threshold).items():
+        low, high = np.nanpercentile([each[name] for each in drawn], (2.5, 97.5))
+        out[name] = Estimate(value, float(low), float(high))
+    return out
+
+
+def by_group(
+    names: Sequence[str], evaluate: Callable[[NDArray[np.bool_]], dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Evaluates each group of images by itself."""
+    keys = np.asarray(names)
+    return {str(name): evaluate(keys == name) for name in np.unique(keys)}
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else np.nan
