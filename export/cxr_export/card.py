@@ -1,0 +1,107 @@
+"""MODEL_CARD.md, written from what the training recorded (the sections of Mitchell et al. 2019)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from cxr_edge.manifest import Manifest
+from cxr_export.dataset import Dataset
+
+_NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "ece": "ECE", "brier": "Brier"}
+
+
+def model_card(manifest: Manifest, dataset: Dataset) -> str:
+    """The card of a bundle in Markdown; every figure comes from the manifest."""
+    training, calibration = manifest.training, manifest.calibration
+    features, spec = manifest.features, manifest.input
+    return f"""# {manifest.name} {manifest.version}
+
+Calls a frontal chest radiograph {" or ".join(manifest.labels)} and explains the answer.
+
+## Intended use
+Research and teaching. **Not a medical device**: not for diagnosis, triage or any decision about a patient.
+Meant for radiographs like those it was trained on: {dataset.population}.
+
+## Network
+- Architecture `{training.get("arch", "not recorded")}`, initial weights `{training.get("weights", "not recorded")}`.
+- Input: grey pixels [N, {spec.height}, {spec.width}], 0 black to 255 white, squashed with a plain bilinear resize.
+- Output: log-odds, calibrated probability of {manifest.positive}, and the last feature map
+  [N, {features.height}, {features.width}, {features.channels}] that Grad-CAM starts from.
+- Licence: {manifest.licence}.
+
+## Training
+- Data: {dataset.name}. Licence {dataset.licence}. Cite: {dataset.citation}.
+- Radiographs: {json.dumps(_counts(training.get("data", {})))}.
+- Command, run with seed {training.get("seed", "not recorded")}:
+
+      {training.get("command", "not recorded")}
+
+- Recipe: `{json.dumps(training.get("recipe", "not recorded"))}`
+
+## Measured
+{_metrics(training["metrics"])}
+## Calibration and operating points
+probability = sigmoid({calibration.scale:.4f} · log-odds + {calibration.bias:.4f}) ({calibration.method}), chosen on
+{calibration.chosen_on}. {manifest.positive} is called from the threshold on.
+
+| operating point | threshold | criterion | recall there | specificity there |
+|---|---|---|---|---|
+{_points(manifest)}
+
+Recall and specificity in this table are those of the images the thresholds were chosen on
+({manifest.operating_points.points[manifest.operating_points.default].chosen_on}), not of new ones.
+{_int8(manifest)}
+## Limits
+- Whose radiographs: {dataset.population}. Nothing is known about other ages, hospitals or devices.
+- Labels: {dataset.labelling}.
+- Two classes: other diseases, foreign bodies and images that are no chest radiograph get one of the two labels too.
+- A probability is calibrated at equal prevalence of both classes on images like those above.
+- Saliency maps show what moves the network's answer. They do not localise disease, and a plausible map is no proof
+  of a right answer (Arun et al. 2021; Saporta et al. 2022).
+
+`golden.npz` holds a few radiographs of the training data's test folder, under that data's licence, with Keras' answers
+to them: `cxr-edge verify` compares them with this machine's.
+"""
+
+
+def _counts(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists of files do not belong on a card; how many there are does."""
+    return {name: len(value) if isinstance(value, list) else value for name, value in data.items()}
+
+
+def _metrics(metrics: Mapping[str, Any]) -> str:
+    out = []
+    for split, result in metrics.items():
+        images = ", ".join(f"{count} {label}" for label, count in result["images"].items())
+        out.append(
+            f"### {split}: {images}, {result['patients']} patients, operating point {result['operating_point']}\n"
+            f"| figure | value | interval ({result['interval']}) |\n|---|---|---|"
+        )
+        for name, figure in result["metrics"].items():
+            if figure["value"] is not None:
+                value, low, high = figure["value"], figure["low"], figure["high"]
+                out.append(f"| {_NAMES.get(name, name)} | {value:.4f} | {low:.4f} to {high:.4f} |")
+        out.append("")
+    return "\n".join(out)
+
+
+def _points(manifest: Manifest) -> str:
+    return "\n".join(
+        f"| {name}{' (default)' if name == manifest.operating_points.default else ''} | {point.threshold:.4f} "
+        f"| {point.criterion} | {point.recall:.4f} | {point.specificity:.4f} |"
+        for name, point in manifest.operating_points.points.items()
+    )
+
+
+def _int8(manifest: Manifest) -> str:
+    if "int8" not in manifest.precisions:
+        return ""
+    loss = manifest.precisions["int8"].loss
+    auroc = f", AUROC {loss['auroc_difference']:+.4f}" if loss["auroc_difference"] is not None else ""
+    return f"""
+## int8
+Against float32 on {loss["images"]} radiographs ({loss["measured_on"]}): {loss["label_agreement"]:.2%} same labels,
+log-odds off by {loss["mean_logodds_error"]:.3f} on average and {loss["max_logodds_error"]:.3f} at most{auroc}.
+"""

@@ -1,0 +1,95 @@
+"""``cxr-export``: bundle, verify and quantize."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxr_edge.errors import CxrEdgeError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Trained Keras networks to cxr-edge bundles, proved equal, and made smaller.",
+)
+
+RunFolder = Annotated[Path, typer.Option("--run", help="A folder written by cxr-train fit.")]
+BundleFolder = Annotated[Path, typer.Argument(help="A folder written by cxr-export bundle.")]
+Split = Annotated[str, typer.Option(help="Which folder of the data the radiographs come from.")]
+Data = Annotated[Path | None, typer.Option(help="The Kaggle folder; without it, the one that the run was trained on.")]
+
+
+@app.command()
+def bundle(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
+    data: Data = None,
+    split: Split = "test",
+    dataset: Annotated[
+        Path | None,
+        typer.Option(help="JSON with name, licence, citation, population, labelling; else the Kermany set's."),
+    ] = None,
+    version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1.0.0",
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+) -> None:
+    """Convert a trained network and its Grad-CAM to ONNX, with a manifest and a model card."""
+    from cxr_export.bundling import check_replaceable, write_bundle
+    from cxr_export.dataset import KERMANY, Dataset
+    from cxr_export.run import Run
+
+    check_replaceable(out, force=force)
+    about = KERMANY if dataset is None else Dataset.read(dataset)
+    loaded = Run.open(run)
+    made, report = write_bundle(
+        loaded, out, data=loaded.data_folder(data), split=split, dataset=about, version=version, force=force
+    )
+    _say({"bundle": made.to_json(), "golden": report.to_json()})
+
+
+@app.command()
+def verify(bundle: BundleFolder, run: RunFolder, data: Data = None, split: Split = "test") -> None:
+    """Compare a bundle with the Keras network it was made from, on 64 radiographs and on noise."""
+    from cxr_edge.bundle import Bundle
+    from cxr_export.errors import ParityError
+    from cxr_export.parity import verify as compare
+    from cxr_export.run import Run
+
+    opened = Bundle.open(bundle)
+    loaded = Run.open(run)
+    report = compare(opened, loaded, data=loaded.data_folder(data), split=split)
+    _say(report.to_json())
+    if report.faults:
+        raise ParityError(f"{bundle}: {'; '.join(report.faults)}; export it again from {run}")
+
+
+@app.command()
+def quantize(
+    bundle: BundleFolder,
+    data: Annotated[Path, typer.Option(help="The Kaggle folder: calibrated on its train, measured on --split.")],
+    split: Split = "test",
+) -> None:
+    """Add an int8 classifier to a bundle, with the loss it costs."""
+    from cxr_edge.bundle import Bundle
+    from cxr_export.quantisation import quantize_bundle
+
+    _say(quantize_bundle(Bundle.open(bundle), data=data, split=split).to_json())
+
+
+def main() -> None:
+    """Runs the command line; an error that a user can mend is one message and its exit code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        app()
+    except CxrEdgeError as error:
+        print(f"cxr-export: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
+
+
+def _say(result: object) -> None:
+    print(json.dumps(result, indent=2))  # noqa: T201  # results go to stdout
