@@ -62,15 +62,15 @@ def _content(path: Path) -> bytes:
 def _decode(data: bytes, path: Path | None) -> Radiograph:
     if not data:
         raise InputError("the file is empty; fetch it again", kind="empty")
+    if looks_like_dicom(data):  # before all others: the DICOM preamble may hold a TIFF header
+        from cxr_edge.dicom import read_dicom
+
+        return read_dicom(data, path)
     try:
         header = read_header(data)
     except EOFError as error:
         raise InputError("cut off inside its header; fetch the file again", kind="truncated") from error
     if header is None:
-        if looks_like_dicom(data):
-            from cxr_edge.dicom import read_dicom  # pydicom takes 0.1 s to import  # noqa: PLC0415
-
-            return read_dicom(data, path)
         if other := other_format(data):
             raise InputError(f"a {other} file; save it as PNG, JPEG, TIFF, BMP or DICOM", kind="unsupported")
         raise InputError("neither JPEG, PNG, TIFF, BMP nor DICOM", kind="not-an-image")

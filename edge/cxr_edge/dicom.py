@@ -1,0 +1,192 @@
+"""DICOM files → radiographs.
+
+Only the elements that the pixels need, and a few facts that identify nobody, are parsed at all; what pydicom says
+while reading is kept silent, because its warnings and errors may quote any value of the file.
+"""
+
+import logging
+import re
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.pixels import get_decoder, pixel_array
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from cxr_edge.errors import InputError
+from cxr_edge.grayscale import to_grey
+from cxr_edge.images import MAX_BYTES, check_size
+from cxr_edge.radiograph import Radiograph, Source
+
+_TAGS = (
+    *("Modality", "BodyPartExamined", "ViewPosition", "PatientAge"),
+    *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
+    *("FloatPixelData", "DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
+    *("PixelPaddingValue", "PixelPaddingRangeLimit", "ModalityLUTSequence", "RescaleSlope", "RescaleIntercept"),
+    *("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
+    *(f"{color}PaletteColorLookupTable{part}" for color in ("Red", "Green", "Blue") for part in ("Descriptor", "Data")),
+)
+_RADIOGRAPHY = frozenset({"CR", "DX", "DR", "RG", "RF", "XA", "PX", "OT", "SC"})
+_INSTALL = 'pip install "cxr-edge[dicom]"'
+_SILENCE = threading.RLock()
+
+
+def read_dicom(data: bytes, path: Path | None = None) -> Radiograph:
+    """Read a single-frame DICOM image as it is meant to be shown.
+
+    In this order: modality LUT or rescale (PS3.3 C.11.1), VOI LUT or the first window (C.11.2), inversion of
+    MONOCHROME1 (C.7.6.3.1.2), scaling to 0..1. A window that makes no sense, or none in an image deeper than 8 bits,
+    gives way to the range of the values; pixel padding (C.7.5.1.1.2) counts for nothing and becomes black. Color is
+    turned to grey by luma. `Source.steps` states what was done.
+
+    Args:
+        data: The whole file, with or without preamble.
+        path: Where it came from.
+
+    Returns:
+        float32 pixels in 0..1.
+
+    Raises:
+        InputError: The file has no pixels, several frames, more than 100 megapixels, is damaged, or its transfer
+            syntax has no decoder here. No message quotes a value that could identify somebody.
+    """
+    with _silent():
+        dataset = _dataset(data)
+        stored = _stored(dataset)
+        steps: list[str] = []
+        doubts = _doubts(dataset)
+        try:
+            pixels = to_grey(dataset, stored, steps, doubts)
+        except (AttributeError, KeyError, ValueError, TypeError, IndexError, NotImplementedError):
+            raise InputError("its lookup tables are damaged; export the image again", kind="damaged") from None
+        source = Source(
+            path,
+            "DICOM",
+            int(dataset.Columns),
+            int(dataset.Rows),
+            int(dataset.BitsStored),
+            tuple(steps),
+            modality=_code(dataset, "Modality"),
+            body_part=_code(dataset, "BodyPartExamined"),
+            view_position=_code(dataset, "ViewPosition"),
+            patient_age_years=_age(dataset),
+        )
+    if pixels.min() == pixels.max():
+        doubts.append("Every pixel has the same value: this is no radiograph.")
+    return Radiograph(pixels, 1.0, source, tuple(doubts))
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    logger = logging.getLogger("pydicom")
+    # Both switches are the process's own, so two threads must not throw them at once.
+    with _SILENCE, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before, logger.disabled = logger.disabled, True
+        try:
+            yield
+        finally:
+            logger.disabled = before
+
+
+def _dataset(data: bytes) -> Dataset:
+    try:
+        _check_inflated_size(data)
+        dataset = dcmread(BytesIO(data), force=True, specific_tags=list(_TAGS))
+    except InputError:
+        raise
+    except Exception:  # noqa: BLE001  # pydicom raises almost anything on damaged files, quoting their values
+        raise InputError("the DICOM data are damaged or cut off; fetch the file again", kind="damaged") from None
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = (
+            ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        )
+    return dataset
+
+
+def _check_inflated_size(data: bytes) -> None:
+    """Refuse a deflated data set that would fill the memory; pydicom inflates all of it at once."""
+    if str(DeflatedExplicitVRLittleEndian).encode() in data[:1024]:
+        start = 144 + int.from_bytes(data[140:144], "little")
+        if len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[start:], MAX_BYTES + 1)) > MAX_BYTES:
+            raise InputError("inflates to more than 1 GiB, which no radiograph does", kind="too-large")
+
+
+def _stored(dataset: Dataset) -> NDArray[Any]:
+    """Decode the pixels as stored; YBR becomes RGB."""
+    try:
+        rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
+        frames = int(dataset.get("NumberOfFrames") or 1)
+        syntax = dataset.file_meta.TransferSyntaxUID
+    except (TypeError, ValueError):
+        raise InputError("its size or number of frames cannot be read; export it again", kind="damaged") from None
+    if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
+        raise InputError("floating-point pixel data (7FE0,0008) have no grey scale here", kind="unsupported")
+    if "PixelData" not in dataset:
+        if rows and columns:
+            raise InputError(f"cut off before the end of its {columns}x{rows} pixels; fetch it again", kind="truncated")
+        raise InputError("a DICOM file without pixel data (7FE0,0010); expected an image", kind="no-pixels")
+    check_size(columns, rows, frames)
+    try:
+        if not syntax.is_valid:
+            raise InputError("an invalid transfer syntax (0002,0010); export the image again", kind="damaged")
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        raise InputError(f"transfer syntax {syntax.name} ({syntax}) is no still image", kind="unsupported") from None
+    if not decoder.is_available:
+        raise InputError(f"no decoder for {syntax.name} ({syntax}); install one: {_INSTALL}", kind="missing-decoder")
+    if (
+        len(dataset.PixelData) < rows * columns * int(dataset.get("BitsAllocated") or 8) // 8
+        and not syntax.is_compressed
+    ):
+        raise InputError(f"cut off before the end of its {columns}x{rows} pixels; fetch it again", kind="truncated")
+    try:
+        return pixel_array(dataset)
+    except Exception:  # noqa: BLE001  # every decoder has its own
+        raise InputError(
+            f"its pixels ({syntax.name}) cannot be decoded; export the image again uncompressed", kind="damaged"
+        ) from None
+
+
+def _code(dataset: Dataset, keyword: str) -> str | None:
+    """Give a coded string (PS3.5 section 6.2, CS), None if it is anything else: free text could name somebody."""
+    value = str(dataset.get(keyword) or "")
+    return value if re.fullmatch(r"[A-Z0-9_ ]{1,16}", value) else None
+
+
+def _age(dataset: Dataset) -> float | None:
+    """Give Patient's Age (PS3.5 section 6.2, AS) in years; a bare number, which some archives write, means years."""
+    stated = re.fullmatch(r"(\d{1,3})([DWMY]?)", str(dataset.get("PatientAge") or ""))
+    if not stated:
+        return None
+    in_a_year = {"D": 365.25, "W": 365.25 / 7, "M": 12}.get(stated[2], 1)
+    return round(int(stated[1]) / in_a_year, 2)
+
+
+def _doubts(dataset: Dataset) -> list[str]:
+    """Say what the file itself states that speaks against a frontal chest radiograph."""
+    modality, body, view = (_code(dataset, name) for name in ("Modality", "BodyPartExamined", "ViewPosition"))
+    doubts = []
+    if modality and modality not in _RADIOGRAPHY:
+        doubts.append(f"Modality (0008,0060) is {modality}, not a radiograph.")
+    if body and not {"CHEST", "THORAX", "LUNG", "PORT CHEST"} & {body, *body.split()}:
+        doubts.append(f"Body Part Examined (0018,0015) is {body}, not the chest.")
+    if view in {"LL", "RL", "LATERAL", "LAT", "LLD", "RLD"}:
+        doubts.append(f"View Position (0018,5101) is {view}, not frontal.")
+    return doubts
