@@ -1,3 +1,48 @@
-"""Explained chest-X-ray classification on ONNX Runtime."""
+"""Explained chest-X-ray classification on ONNX Runtime.
+
+Example:
+    >>> import cxr_edge
+    >>> model = cxr_edge.load()
+    >>> answer = model.predict("radiograph.jpeg")
+    >>> answer.label, answer.probability
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cxr_edge.api import Model, load
+    from cxr_edge.errors import BundleError, CxrEdgeError, InputError, ProviderError, UsageError
+    from cxr_edge.images import read_radiograph
+    from cxr_edge.radiograph import Radiograph, Source
+    from cxr_edge.records import Answer
 
 __version__ = "0.1.0"
+__all__ = [
+    "Answer",
+    "BundleError",
+    "CxrEdgeError",
+    "InputError",
+    "Model",
+    "ProviderError",
+    "Radiograph",
+    "Source",
+    "UsageError",
+    "load",
+    "read_radiograph",
+]
+
+_MODULES = {
+    **dict.fromkeys(("Model", "load"), "api"),
+    **dict.fromkeys(("BundleError", "CxrEdgeError", "InputError", "ProviderError", "UsageError"), "errors"),
+    **dict.fromkeys(("Radiograph", "Source"), "radiograph"),
+    "Answer": "records",
+    "read_radiograph": "images",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that the command line starts without NumPy."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

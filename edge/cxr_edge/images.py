@@ -14,7 +14,6 @@ from cxr_edge.radiograph import Pixels, Radiograph, Source
 
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 2**30
-SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".dcm", ".dicom"})
 
 
 def read_radiograph(source: str | os.PathLike[str] | bytes | NDArray[Any]) -> Radiograph:
@@ -76,9 +75,7 @@ def _decode(data: bytes, path: Path | None) -> Radiograph:
         raise InputError("neither JPEG, PNG, TIFF, BMP nor DICOM", kind="not-an-image")
     check_size(header.width, header.height, header.frames)
     if not header.complete:
-        raise InputError(
-            f"the {header.format} data are cut off or damaged; fetch the file again", kind="truncated"
-        )
+        raise InputError(f"the {header.format} data are cut off or damaged; fetch the file again", kind="truncated")
     pixels = _pixels(data, header)
     steps = []
     if header.white_is_zero:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.errors import InputError, UsageError
-from cxr_edge.images import SUFFIXES, read_radiograph
+from cxr_edge.images import read_radiograph
+from cxr_edge.inputs import SUFFIXES
 from cxr_edge.preprocess import to_input
 
 LABELS = ("NORMAL", "PNEUMONIA")

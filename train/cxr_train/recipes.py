@@ -68,10 +68,11 @@ STUDY = Recipe(
 )
 
 DEFAULT = Recipe(
-    epochs=24,
-    learning_rate=3e-4,
+    epochs=20,
+    learning_rate=2e-4,
     weight_decay=1e-4,
     clip_norm=1.0,
+    frozen_through="conv_dw_4_relu",
     label_smoothing=0.05,
     segmentation=0.3,
     attribution=1.0,
