@@ -1,0 +1,264 @@
+"""LIME for one radiograph: superpixels, perturbations, scores, surrogate, stopping rule."""
+
+import hashlib
+import time
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.classifier import Classifier
+from cxr_edge.errors import BundleError, UsageError
+from cxr_edge.gradcam import GradCam
+from cxr_edge.lime import design
+from cxr_edge.lime.estimate import Estimate, Floats
+from cxr_edge.lime.explanation import LimeExplanation, Mode, Score
+from cxr_edge.lime.perturber import Perturber
+from cxr_edge.lime.ridge import Selection, fit_ridge
+from cxr_edge.lime.stability import TOP, expected_overlap
+from cxr_edge.lime.surrogate import Surrogate, rings
+from cxr_edge.superpixels import DEFAULT_COUNT, Method, Superpixels, segment
+
+DEFAULT_STABILITY = 0.65
+REFERENCE_SAMPLES = 1000
+LIMIT = 4000
+"""Samples after which the fast mode gives up on reaching the stability asked for, and says so."""
+
+
+class Lime:
+    """The LIME engine of one network.
+
+    Args:
+        classifier: Scores the perturbations.
+        gradcam: Its head's gradient, which the fast mode linearises with.
+    """
+
+    def __init__(self, classifier: Classifier, gradcam: GradCam) -> None:
+        self.classifier = classifier
+        self.gradcam = gradcam
+        manifest = classifier.bundle.manifest
+        self._positive = manifest.positive
+        self._labels = (next(label for label in manifest.labels if label != manifest.positive), manifest.positive)
+
+    def explain(
+        self,
+        image: NDArray[np.float32],
+        target: str,
+        *,
+        segments: Method = "slic",
+        superpixels: int = DEFAULT_COUNT,
+        stability: float = DEFAULT_STABILITY,
+        samples: int | None = None,
+        budget: float | None = None,
+        seed: int | None = None,
+    ) -> LimeExplanation:
+        """Explain the log-odds of a label, with as few evaluations as the ranking needs (fast mode).
+
+        Perturbations come in whole blocks of `folded_hadamard` until the expected overlap of the leading
+        superpixels between two such runs reaches ``stability``. ``samples`` and ``budget`` override that rule; one
+        block is always evaluated. With so few superpixels that all masks fit one block (or ``samples``), each is
+        evaluated once and the answer is exact. The same input and options give the same bytes, unless a
+        ``budget`` lets the clock decide.
+
+        Args:
+            image: float32 [height, width] in 0..255, from `to_input`.
+            target: The label to explain.
+            segments: How to partition the input, see `segment`.
+            superpixels: About how many superpixels.
+            stability: Expected overlap to reach, above 0 and below 1.
+            samples: About how many perturbations, rounded to whole blocks.
+            budget: Seconds to stop within.
+            seed: None derives it from the pixels and the options.
+
+        Raises:
+            UsageError: An option out of range, or an unknown label.
+            BundleError: The network answers NaN or infinity.
+        """
+        if not 0 < stability < 1:
+            raise UsageError(f"stability {stability}; expected a share above 0 and below 1, such as 0.85")
+        if budget is not None and not budget > 0:
+            raise UsageError(f"budget {budget}; expected seconds above 0")
+        start = time.monotonic()
+        regions = self._regions(image, target, segments, superpixels, samples)
+        options = ("fast", segments, superpixels, stability, samples)
+        seed = _derive(image, options) if seed is None else seed
+        perturber = Perturber(image, regions)
+        block = 2 * design.order(regions.count)
+        if perturber.flat:
+            score = float(self.classifier.logodds(image[None])[0])
+            zeros = np.zeros(regions.count)
+            estimate, stopped, reached = Estimate(zeros, zeros, score, 1.0, 0), "flat", 1.0
+        elif regions.count <= design.MAX_EXACT or 2**regions.count <= (samples or 0):
+            estimate, stopped, reached = self._exact(perturber, regions), "exact", 1.0
+        else:
+            random = np.random.default_rng(seed)
+            blocks = _Blocks(self, perturber, regions)
+            wanted = None if samples is None else max(1, round(samples / block))
+            while True:
+                blocks.add(design.folded_hadamard(regions.count, random))
+                estimate = blocks.surrogate.estimate()
+                reached = expected_overlap(estimate.coefficients, estimate.variance)
+                done = estimate.samples // block
+                elapsed = time.monotonic() - start
+                if budget is not None and elapsed * (done + 1) / done > budget:
+                    stopped = "budget"
+                elif wanted is not None and done >= wanted:
+                    stopped = "samples"
+                elif wanted is None and budget is None and reached >= stability:
+                    stopped = "stability"
+                elif wanted is None and estimate.samples + block > LIMIT:
+                    stopped = "limit"
+                else:
+                    continue
+                break
+        sign = 1.0 if target == self._positive else -1.0
+        signed = Estimate(
+            sign * estimate.coefficients,
+            estimate.variance,
+            sign * estimate.intercept,
+            estimate.r_squared,
+            estimate.samples,
+        )
+        return self._explanation(image, regions, signed, target, "fast", "logodds", reached, stopped, seed)
+
+    def explain_reference(
+        self,
+        image: NDArray[np.float32],
+        target: str,
+        *,
+        segments: Method | Superpixels = "slic",
+        superpixels: int = DEFAULT_COUNT,
+        samples: int = REFERENCE_SAMPLES,
+        score: Score = "probability",
+        features: int | None = None,
+        selection: Selection = "auto",
+        seed: int | None = None,
+    ) -> LimeExplanation:
+        """Compute what ``lime.lime_image.LimeImageExplainer(random_state=seed).explain_instance`` computes.
+
+        Same neighbourhood, distances, kernel, selection and ridge for the same segmentation, seed, sample count and
+        score; grey where the package has three equal channels.
+
+        Args:
+            image: float32 [height, width] in 0..255, from `to_input`.
+            target: The label to explain.
+            segments: How to partition the input, or the partition itself.
+            superpixels: About how many superpixels.
+            samples: Number of perturbations, the input itself among them.
+            score: ``probability`` (calibrated, the package's default use) or ``logodds``.
+            features: See `fit_ridge`.
+            selection: See `fit_ridge`.
+            seed: 0 to 2^32-1; None derives it from the pixels and the options.
+
+        Raises:
+            UsageError: An option out of range, or an unknown label.
+            BundleError: The network answers NaN or infinity.
+        """
+        if score not in get_args(Score):
+            raise UsageError(f"score {score!r}; expected one of {', '.join(get_args(Score))}")
+        regions = self._regions(image, target, segments, superpixels, samples)
+        options = ("reference", regions.method, superpixels, samples, score, features, selection)
+        seed = _derive(image, options) if seed is None else seed
+        if not 0 <= seed < 2**32:
+            raise UsageError(f"seed {seed}; expected 0 to {2**32 - 1}")
+        random = np.random.RandomState(seed)  # the package's own generator
+        random.randint(0, high=1000)  # the package draws a seed for its segmentation first
+        masks = design.independent(regions.count, samples, random)
+        scores = np.empty(samples)
+        for part, inputs in Perturber(image, regions).batches(masks):
+            scores[part] = self.classifier.session.run({"pixels": inputs}, [score])[0]
+        _check_finite(scores, self.classifier)
+        if target != self._positive:
+            scores = (1.0 if score == "probability" else 0.0) - scores
+        estimate = fit_ridge(masks, scores, features=features, selection=selection)
+        reached = expected_overlap(estimate.coefficients, estimate.variance)
+        return self._explanation(image, regions, estimate, target, "reference", score, reached, "samples", seed)
+
+    def _regions(
+        self,
+        image: NDArray[np.float32],
+        target: str,
+        segments: Method | Superpixels,
+        superpixels: int,
+        samples: int | None,
+    ) -> Superpixels:
+        if target not in self._labels:
+            raise UsageError(f"target {target!r}; the bundle has {', '.join(self._labels)}")
+        if samples is not None and samples < 2:
+            raise UsageError(f"{samples} samples; expected at least 2")
+        return segments if isinstance(segments, Superpixels) else segment(image, method=segments, count=superpixels)
+
+    def _exact(self, perturber: Perturber, regions: Superpixels) -> Estimate:
+        masks = design.exhaustive(regions.count)
+        scores = np.empty(len(masks))
+        for part, inputs in perturber.batches(masks):
+            scores[part] = self.classifier.logodds(inputs)
+        _check_finite(scores, self.classifier)
+        signs = masks * 2.0 - 1.0
+        half = signs.T @ scores / len(masks)
+        mean = float(scores.mean())
+        variation = float(((scores - mean) ** 2).sum())
+        explained = len(masks) * float(half @ half) / variation if variation > 0 else 1.0
+        return Estimate(2 * half, np.zeros(regions.count), mean - float(half.sum()), explained, len(masks))
+
+    def _explanation(
+        self,
+        image: NDArray[np.float32],
+        regions: Superpixels,
+        estimate: Estimate,
+        target: str,
+        mode: Mode,
+        score: Score,
+        stability: float,
+        stopped: str,
+        seed: int,
+    ) -> LimeExplanation:
+        return LimeExplanation(
+            image=image,
+            superpixels=regions,
+            estimate=estimate,
+            target=target,
+            labels=self._labels,
+            mode=mode,
+            score=score,
+            stability=stability,
+            top=min(TOP, regions.count),
+            stopped=stopped,
+            seed=seed,
+            provider=self.classifier.session.provider,
+            precision=self.classifier.precision,
+        )
+
+
+class _Blocks:
+    """Scores blocks of perturbations and feeds the surrogate; the first batch fixes the linearisation."""
+
+    def __init__(self, lime: Lime, perturber: Perturber, regions: Superpixels) -> None:
+        features = lime.classifier.bundle.manifest.features
+        self.surrogate = Surrogate(rings(regions, features.height, features.width))
+        self._lime = lime
+        self._perturber = perturber
+        self._gradient: NDArray[np.float32] | None = None
+
+    def add(self, masks: design.Masks) -> None:
+        for part, inputs in self._perturber.batches(masks):
+            scores, features = self._lime.classifier.session.run({"pixels": inputs}, ["logodds", "features"])
+            _check_finite(scores, self._lime.classifier)
+            if self._gradient is None:
+                self._gradient = self._lime.gradcam.logodds_gradients(features.mean(axis=0))
+            contributions = np.einsum("nhwc,hwc->nhw", features, self._gradient).reshape(len(scores), -1)
+            self.surrogate.add(masks[part], scores.astype(np.float64), contributions.astype(np.float64))
+
+
+def _derive(image: NDArray[np.float32], options: tuple[object, ...]) -> int:
+    content = image.tobytes() + repr((image.shape, options)).encode()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=4).digest(), "big")
+
+
+def _check_finite(scores: Floats, classifier: Classifier) -> None:
+    if not np.isfinite(scores).all():
+        manifest = classifier.bundle.manifest
+        raise BundleError(
+            f"the network of bundle {manifest.name} answers {scores[~np.isfinite(scores)][0]} for a perturbed copy of "
+            "the radiograph, expected a finite number; export the bundle again or use another with --bundle"
+        )

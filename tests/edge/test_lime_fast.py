@@ -1,0 +1,175 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxr_edge.bundle import Bundle
+from cxr_edge.classifier import Classifier
+from cxr_edge.errors import BundleError, UsageError
+from cxr_edge.gradcam import GradCam
+from cxr_edge.images import read_radiograph
+from cxr_edge.lime import Lime, design
+from cxr_edge.lime.stability import expected_overlap
+from cxr_edge.lime.surrogate import Surrogate
+from cxr_edge.preprocess import to_input
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_bundle: Path) -> Lime:
+    bundle = Bundle.open(tiny_bundle)
+    return Lime(Classifier(bundle, provider="cpu"), GradCam(bundle, provider="cpu"))
+
+
+@pytest.fixture(scope="module")
+def image(radiographs: Path) -> np.ndarray:
+    return to_input(read_radiograph(min(radiographs.iterdir())))
+
+
+@pytest.mark.parametrize("m", [1, 2, 4, 8, 12, 20, 24, 40, 44, 48, 60, 72])
+def test_hadamard_rows_are_orthogonal(m: int) -> None:
+    matrix = design.hadamard(m).astype(int)
+    np.testing.assert_array_equal(matrix @ matrix.T, m * np.eye(m))
+
+
+@pytest.mark.parametrize("count", [8, 11, 36, 49])
+def test_a_folded_block_has_strength_three(count: int) -> None:
+    masks = design.folded_hadamard(count, np.random.default_rng(1))
+    signs = masks * 2 - 1.0
+    np.testing.assert_array_equal(masks[::2], 1 - masks[1::2])
+    np.testing.assert_array_equal(signs.T @ signs, len(masks) * np.eye(count))
+    for first in range(3):  # no main effect meets a two-way interaction
+        assert not (signs[:, first, None] * signs).T.dot(signs)[first + 1 :, :first].any()
+    assert len(masks) == 2 * design.order(count) > 2 * count
+
+
+def test_blocks_differ_by_seed_and_repeat_by_seed() -> None:
+    one, same, other = (design.folded_hadamard(20, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any()
+
+
+def places(count: int, spots: int) -> np.ndarray:
+    ring = np.abs(np.arange(count)[:, None] - np.arange(spots)[None, :]).clip(max=4)
+    return np.pad(ring, ((0, 0), (0, 1)), constant_values=5)
+
+
+def test_surrogate_recovers_a_linear_truth_and_states_no_doubt() -> None:
+    random = np.random.default_rng(2)
+    effects = np.diag(random.normal(size=16))
+    masks = design.folded_hadamard(16, random)
+    surrogate = Surrogate(places(16, 16))
+    surrogate.add(masks, masks @ effects.sum(axis=1) + 3.0, masks @ effects)
+    fitted = surrogate.estimate()
+    np.testing.assert_allclose(fitted.coefficients, effects.sum(axis=1), atol=1e-9)
+    assert fitted.intercept == pytest.approx(3.0)
+    assert fitted.r_squared == pytest.approx(1.0)
+    assert fitted.variance.max() < 1e-9
+    assert expected_overlap(fitted.coefficients, fitted.variance) == pytest.approx(1.0)
+
+
+def test_parts_of_a_block_add_up_to_the_block() -> None:
+    random = np.random.default_rng(3)
+    masks = design.folded_hadamard(16, random)
+    scores, parts = random.normal(size=len(masks)), random.normal(size=(len(masks), 16))
+    whole, pieces = Surrogate(places(16, 16)), Surrogate(places(16, 16))
+    whole.add(masks, scores, parts)
+    for start in range(0, len(masks), 8):
+        pieces.add(masks[start : start + 8], scores[start : start + 8], parts[start : start + 8])
+    np.testing.assert_allclose(whole.estimate().coefficients, pieces.estimate().coefficients)
+
+
+def test_local_estimates_beat_least_squares_and_the_intervals_hold() -> None:
+    random = np.random.default_rng(4)
+    count = 24
+    effects = np.eye(count) * random.normal(size=count) + np.eye(count, k=1) * 0.2
+    effects = np.pad(effects, ((0, 0), (0, 1)))[:, :count]
+    errors, plain_errors, inside, stated, runs = [], [], [], [], []
+    for _ in range(40):
+        masks = design.folded_hadamard(count, random)
+        parts = masks @ effects + random.normal(scale=0.4, size=(len(masks), count))
+        surrogate = Surrogate(places(count, count))
+        surrogate.add(masks, parts.sum(axis=1), parts)
+        fitted = surrogate.estimate()
+        truth = effects.sum(axis=1)
+        signs = masks * 2 - 1.0
+        plain = 2 * signs.T @ parts.sum(axis=1) / len(masks)
+        errors.append(((fitted.coefficients - truth) ** 2).mean())
+        plain_errors.append(((plain - truth) ** 2).mean())
+        inside.append(np.abs(fitted.coefficients - truth) < 1.96 * np.sqrt(fitted.variance))
+        stated.append(expected_overlap(fitted.coefficients, fitted.variance))
+        runs.append(set(np.argsort(-np.abs(fitted.coefficients))[:5]))
+    observed = np.mean([len(a & b) / 5 for a, b in zip(runs[::2], runs[1::2], strict=True)])
+    assert np.mean(errors) < 0.5 * np.mean(plain_errors)
+    assert 0.93 < np.mean(inside) <= 1.0
+    assert np.mean(stated) <= observed + 0.02
+
+
+def test_two_runs_are_the_same_to_the_last_bit(engine: Lime, image: np.ndarray) -> None:
+    one, two = (engine.explain(image, "PNEUMONIA") for _ in range(2))
+    assert one.to_json() == two.to_json()
+    assert engine.explain(image, "PNEUMONIA", seed=one.seed + 1).to_json() != one.to_json()
+
+
+def test_another_picture_or_option_draws_other_perturbations(engine: Lime, image: np.ndarray) -> None:
+    seeds = {
+        engine.explain(picture, "PNEUMONIA", superpixels=count).seed
+        for picture in (image, 255 - image)
+        for count in (16, 20)
+    }
+    assert len(seeds) == 4
+
+
+def test_fast_agrees_with_the_converged_package_computation(engine: Lime, image: np.ndarray) -> None:
+    fast = engine.explain(image, "PNEUMONIA", samples=800)
+    converged = engine.explain_reference(image, "PNEUMONIA", score="logodds", samples=4000)
+    assert np.corrcoef(fast.coefficients, converged.coefficients)[0, 1] > 0.99
+    mirrored = engine.explain(image, "NORMAL", samples=800, seed=fast.seed)
+    np.testing.assert_allclose(mirrored.coefficients, -fast.coefficients)
+
+
+def test_samples_are_whole_blocks(engine: Lime, image: np.ndarray) -> None:
+    fast = engine.explain(image, "PNEUMONIA", samples=250, segments="grid")
+    assert (fast.superpixels.count, fast.estimate.samples, fast.stopped) == (36, 240, "samples")
+
+
+def test_budget_stops_after_the_block_it_cannot_exceed(engine: Lime, image: np.ndarray) -> None:
+    fast = engine.explain(image, "PNEUMONIA", budget=1e-9, segments="grid")
+    assert (fast.estimate.samples, fast.stopped) == (80, "budget")
+
+
+def test_more_stability_takes_more_samples(engine: Lime, image: np.ndarray) -> None:
+    low, high = (engine.explain(image, "PNEUMONIA", stability=share) for share in (0.5, 0.995))
+    assert low.estimate.samples < high.estimate.samples
+    assert high.stopped == "stability"
+    assert high.stability >= 0.995
+
+
+@pytest.mark.parametrize(("count", "samples"), [(1, None), (4, None), (9, 600)])
+def test_few_superpixels_are_enumerated(engine: Lime, image: np.ndarray, count: int, samples: int | None) -> None:
+    exact = engine.explain(image, "PNEUMONIA", segments="grid", superpixels=count, samples=samples)
+    assert (exact.stopped, exact.estimate.samples, exact.stability) == ("exact", 2**count, 1.0)
+    np.testing.assert_array_equal(exact.intervals[:, 0], exact.intervals[:, 1])
+    if count == 1:
+        hidden = np.full_like(image, image.mean(dtype=np.float64))
+        shown, gone = engine.classifier.logodds(np.stack([image, hidden]))
+        assert exact.coefficients[0] == pytest.approx(shown - gone, rel=1e-4)
+
+
+def test_a_constant_picture_is_flat_and_says_so(engine: Lime) -> None:
+    flat = engine.explain(np.full((224, 224), 90, np.float32), "NORMAL")
+    assert flat.stopped == "flat"
+    assert not flat.coefficients.any()
+
+
+def test_nan_from_the_network_is_an_error(engine: Lime, image: np.ndarray) -> None:
+    broken = image.copy()
+    broken[100, 100] = np.nan
+    for explain in (engine.explain, engine.explain_reference):
+        with pytest.raises(BundleError, match="nan"):
+            explain(broken, "NORMAL", segments="grid", samples=80)
+
+
+@pytest.mark.parametrize("options", [{"stability": 1.0}, {"budget": 0.0}, {"samples": 1}, {"segments": "hex"}])
+def test_unknown_options_are_refused(engine: Lime, image: np.ndarray, options: dict) -> None:
+    with pytest.raises(UsageError):
+        engine.explain(image, "NORMAL", **options)
