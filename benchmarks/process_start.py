@@ -1,0 +1,52 @@
+"""How long whole processes take, side by side: `cxr-edge` against the bare imports that it cannot do without.
+
+    python benchmarks/process_start.py [--rounds 15] [--bundle DIR]
+
+Commands alternate within every round, so that a busy machine slows all of them alike; medians and their ratios are
+printed.
+"""
+
+import argparse
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+RADIOGRAPH = Path(__file__).parents[1] / "tests" / "data" / "radiographs" / "NORMAL2-IM-0588-0001.jpeg"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--bundle", default=None, help="another bundle than the installed one")
+    arguments = parser.parse_args()
+    program = shutil.which("cxr-edge", path=str(Path(sys.executable).parent)) or "cxr-edge"
+    bundle = ["--bundle", arguments.bundle] if arguments.bundle else []
+    commands = {
+        "import typer": [sys.executable, "-c", "import typer"],
+        "cxr-edge --help": [program, "--help"],
+        "cxr-edge --version": [program, "--version"],
+        "import numpy, cv2, onnxruntime, typer": [sys.executable, "-c", "import numpy, cv2, onnxruntime, typer"],
+        "cxr-edge predict one.jpeg": [program, "predict", *bundle, str(RADIOGRAPH)],
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(arguments.rounds + 1):  # the first round only warms the disk cache
+        for name, command in commands.items():
+            start = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            seconds[name].append(time.perf_counter() - start)
+    median = {name: statistics.median(values[1:]) for name, values in seconds.items()}
+    for name, value in median.items():
+        print(f"{name:<40} {1000 * value:7.1f} ms")
+    for name, bare, bar in (
+        ("cxr-edge --help", "import typer", 2.5),
+        ("cxr-edge predict one.jpeg", "import numpy, cv2, onnxruntime, typer", 1.6),
+    ):
+        print(f"{name} / {bare}: {median[name] / median[bare]:.2f} (bar {bar})")
+
+
+if __name__ == "__main__":
+    main()

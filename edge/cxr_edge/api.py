@@ -1,0 +1,83 @@
+"""The Python interface: load a bundle once, ask it about radiographs."""
+
+import os
+from typing import Any
+
+from numpy.typing import NDArray
+
+from cxr_edge.bundle import Bundle
+from cxr_edge.classifier import Classifier
+from cxr_edge.images import read_radiograph
+from cxr_edge.preprocess import to_input
+from cxr_edge.radiograph import Radiograph
+from cxr_edge.records import Answer
+from cxr_edge.sessions import Provider
+
+
+class Model:
+    """A loaded bundle.
+
+    Attributes:
+        bundle: The opened bundle.
+        classifier: Its network at one operating point.
+
+    Args:
+        classifier: The network that answers.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.bundle = classifier.bundle
+        self.classifier = classifier
+
+    def predict(self, source: str | os.PathLike[str] | bytes | NDArray[Any] | Radiograph) -> Answer:
+        """Answer one radiograph.
+
+        Args:
+            source: A path, the bytes of a file, an array (see `read_radiograph`) or a radiograph.
+
+        Returns:
+            The answer with its label, calibrated probability and warnings.
+
+        Raises:
+            InputError: The source is no radiograph that can be answered.
+        """
+        radiograph = source if isinstance(source, Radiograph) else read_radiograph(source)
+        spec = self.bundle.manifest.input
+        pixels = to_input(radiograph, height=spec.height, width=spec.width)
+        (prediction,) = self.classifier.predict(pixels[None])
+        return Answer(radiograph, prediction, self.bundle)
+
+
+def load(
+    bundle: str | os.PathLike[str] | None = None,
+    *,
+    provider: Provider = "auto",
+    threads: int | None = None,
+    precision: str = "fp32",
+    operating_point: str | None = None,
+) -> Model:
+    """Load a bundle.
+
+    Args:
+        bundle: Its folder; None takes the one that comes with the package.
+        provider: ``cpu``; ``cuda``, which runs on CUDA or fails; ``auto``, which takes CUDA if it starts.
+        threads: Threads for one inference; None takes every core this process may use.
+        precision: ``fp32`` or, where the bundle has it, ``int8``.
+        operating_point: Name of a threshold in the bundle; None takes its default.
+
+    Returns:
+        The model, ready to predict.
+
+    Raises:
+        BundleError: The bundle is missing or was changed.
+        ProviderError: CUDA was asked for and does not start.
+        UsageError: The bundle has no such precision or operating point.
+    """
+    classifier = Classifier(
+        Bundle.open(bundle),
+        provider=provider,
+        threads=threads,
+        precision=precision,
+        operating_point=operating_point,
+    )
+    return Model(classifier)

@@ -1,0 +1,54 @@
+"""The ``cxr-edge`` command: its sub-commands, and the one place where errors become exit codes."""
+
+import os
+import sys
+from io import TextIOWrapper
+from typing import Annotated
+
+import typer
+
+from cxr_edge import __version__
+from cxr_edge.commands.predict import predict
+from cxr_edge.errors import CxrEdgeError
+from cxr_edge.text import printable
+
+app = typer.Typer(
+    name="cxr-edge",
+    help="Explained chest-X-ray classification. Research use only: not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(predict)
+
+
+def _version(asked: bool) -> None:  # Typer's callbacks take their value by position
+    if asked:
+        typer.echo(f"cxr-edge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line.
+
+    Exit codes: 0 all fine, 1 a bug, 2 wrong usage, 3 some inputs could not be answered, 4 the provider is not there,
+    5 the bundle is missing or was changed, 130 interrupted, 141 nobody reads the output any more.
+    """
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # what OpenCV has to say is said by our errors
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app()
+    except CxrEdgeError as error:
+        typer.echo(f"error: {printable(str(error))}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,21 @@
+"""The options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Bundle = Annotated[
+    Path | None, typer.Option("--bundle", help="Folder of another bundle than the installed one.", show_default=False)
+]
+Provider = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option(help="Where to compute. cuda fails unless CUDA starts; auto takes CUDA if it starts and says so."),
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads for one inference.", show_default="every usable core")
+]
+Precision = Annotated[str, typer.Option(metavar="fp32|int8", help="Which of the bundle's networks.")]
+OperatingPoint = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Decision threshold to use.", show_default="the bundle's default")
+]

@@ -1,0 +1,6 @@
+"""Text that is safe to print."""
+
+
+def printable(text: str) -> str:
+    """Escape what could break a line or a terminal: control characters, and bytes of a path that are no UTF-8."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
