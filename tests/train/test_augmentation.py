@@ -10,7 +10,8 @@ from cxr_train.recipes import DEFAULT
 @pytest.fixture
 def radiograph():
     y, x = np.mgrid[:224, :224].astype(np.float32)
-    return 90 + 60 * np.sin(x / 17) * np.cos(y / 23)
+    grain = np.random.default_rng(0).normal(0, 4, (224, 224))
+    return (90 + 60 * np.sin(x / 17) * np.cos(y / 23) + grain).astype(np.float32)
 
 
 @pytest.fixture

@@ -45,6 +45,7 @@ class Trainer:
             global_clipnorm=self.recipe.clip_norm or None,
         )
         self.optimizer.build(self._trainable())
+        self._centre_logits()
         self._weights = tf.constant(self.class_weights, tf.float32)
         self._step = tf.function(self._train, reduce_retracing=True)
 
@@ -79,6 +80,7 @@ class Trainer:
             total += recipe.attribution * losses.get("attribution", 0.0)
         trainable = self._trainable()
         self.optimizer.apply_gradients(zip(tape.gradient(total, trainable), trainable, strict=True))
+        self._centre_logits()
         hits = tf.cast(tf.equal(tf.argmax(logits, 1, tf.int32), labels), tf.float32)
         return {"loss": total, **losses, "accuracy": tf.reduce_mean(hits)}
 
@@ -95,28 +97,35 @@ class Trainer:
         each = tf.nn.sigmoid_cross_entropy_with_logits(target, scores)
         return tf.math.divide_no_nan(tf.reduce_sum(each * known), tf.reduce_sum(known))
 
+    def _centre_logits(self) -> None:
+        """Takes the mean over the classes out of the last layer; probabilities and log-odds stay as they are.
+
+        Otherwise the penalty is evaded: the evidence moves to the other class's logit, and Grad-CAM of PNEUMONIA shows
+        what little noise is left, outside the lungs (seen: 4 % inside by the logit, 87 % by the log-odds).
+        """
+        last = self.network.get_layer("logits")
+        for variable in (last.kernel, last.bias):
+            variable.assign(variable - tf.reduce_mean(variable, -1, keepdims=True))
+
     def _attribution_outside(self, features: Any, hidden: Any, labels: Any, lungs: Any) -> Any:
         """Share of class activation that falls outside the lungs, 0..1.
 
-        The head behind the average pooling is piecewise linear, so the gradient of a logit with respect to the pooled
-        vector is exact from the active hidden units. Grad-CAM (Selvaraju et al. 2017, equations 1 and 2) weighs the
-        features with it; both the positive map of the true class and the signed map of the log-odds are held inside.
+        The head behind the average pooling is piecewise linear, so the gradient of the log-odds with respect to the
+        pooled vector is exact from the active hidden units. Grad-CAM (Selvaraju et al. 2017, equations 1 and 2) weighs
+        the features with it; both the evidence for the true class and all evidence are held inside.
         """
-        active = tf.cast(hidden > 0, tf.float32)
         kernel = self.network.get_layer("logits").kernel
-        towards_label = tf.gather(tf.transpose(kernel), labels)
-        maps = []
-        for direction in (towards_label, kernel[:, 1] - kernel[:, 0]):
-            gradient = tf.matmul(active * direction, self.network.get_layer("hidden").kernel, transpose_b=True)
-            maps.append(tf.einsum("bhwc,bc->bhw", features, gradient))
+        active = tf.cast(hidden > 0, tf.float32) * (kernel[:, 1] - kernel[:, 0])
+        gradient = tf.matmul(active, self.network.get_layer("hidden").kernel, transpose_b=True)
+        cam = tf.einsum("bhwc,bc->bhw", features, gradient)
+        towards_label = tf.nn.relu(cam * tf.cast(2 * labels - 1, tf.float32)[:, None, None])
         cells = LUNG_GRID // features.shape[1]
+        known = tf.cast(tf.math.is_finite(lungs), tf.float32)
         share = tf.where(tf.math.is_finite(lungs), lungs, 1.0)
         outside = 1 - tf.nn.avg_pool2d(share[..., None], cells, cells, "VALID")[..., 0]
-        has_mask = tf.reduce_any(tf.math.is_finite(lungs), (1, 2))
+        has_mask = tf.reduce_max(known, (1, 2))
         total = 0.0
-        for weight in (tf.nn.relu(maps[0]), tf.abs(maps[1])):
-            spent = tf.reduce_sum(weight * outside, (1, 2)) / (tf.reduce_sum(weight, (1, 2)) + 1e-3)
-            total += tf.math.divide_no_nan(
-                tf.reduce_sum(tf.where(has_mask, spent, 0.0)), tf.reduce_sum(tf.cast(has_mask, tf.float32))
-            )
+        for spent in (towards_label, tf.abs(cam)):
+            each = tf.math.divide_no_nan(tf.reduce_sum(spent * outside, (1, 2)), tf.reduce_sum(spent, (1, 2)))
+            total += tf.math.divide_no_nan(tf.reduce_sum(each * has_mask), tf.reduce_sum(has_mask))
         return total / 2
