@@ -1,7 +1,8 @@
 """The Python interface: load a bundle once, ask it about radiographs."""
 
 import os
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -12,6 +13,10 @@ from cxr_edge.preprocess import to_input
 from cxr_edge.radiograph import Radiograph
 from cxr_edge.records import Answer
 from cxr_edge.sessions import Provider
+
+if TYPE_CHECKING:
+    from cxr_edge.explainer import Explainer, Explanation, LimeOptions, Which
+    from cxr_edge.saliency import CamMethod
 
 
 class Model:
@@ -46,6 +51,41 @@ class Model:
         pixels = to_input(radiograph, height=spec.height, width=spec.width)
         (prediction,) = self.classifier.predict(pixels[None])
         return Answer(radiograph, prediction, self.bundle)
+
+    def explain(
+        self,
+        source: str | os.PathLike[str] | bytes | NDArray[Any] | Radiograph,
+        *,
+        method: "Which" = "both",
+        target: str = "predicted",
+        cam: "CamMethod" = "gradcam",
+        lime: "LimeOptions | None" = None,
+    ) -> "Explanation":
+        """Answer one radiograph and say where the network looked.
+
+        Args:
+            source: As for `predict`.
+            method: ``gradcam``, ``lime`` or ``both``.
+            target: The label to explain, or ``predicted``.
+            cam: ``gradcam``, ``hirescam`` or ``gradcam++``.
+            lime: How LIME is to run; None means its defaults.
+
+        Returns:
+            The answer with its maps; `cxr_edge.figures.draw` draws them.
+
+        Raises:
+            InputError: The source is no radiograph that can be answered.
+            UsageError: An unknown method or label, or LIME options that make no sense.
+            BundleError: The bundle cannot explain, or its network answers NaN.
+        """
+        return self.explainer.explain(self.predict(source), method=method, target=target, cam=cam, lime=lime)
+
+    @cached_property
+    def explainer(self) -> "Explainer":
+        """What explains this model's answers, loaded when it is first asked for."""
+        from cxr_edge.explainer import Explainer  # predicting does not pay for explaining
+
+        return Explainer(self.classifier)
 
 
 def load(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cxr_edge import __version__
+from cxr_edge.commands.explain import explain
 from cxr_edge.commands.predict import predict
 from cxr_edge.errors import CxrEdgeError
 from cxr_edge.text import printable
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(predict)
+app.command()(explain)
 
 
 def _version(asked: bool) -> None:  # Typer's callbacks take their value by position

@@ -1,9 +1,9 @@
 """The surrogate of the fast mode: a linear model of the log-odds, estimated place by place.
 
 What is estimated is the coefficient b_j of superpixel j in the least-squares fit of f(z) by a + Σ b_j z_j over all
-masks z with equal weight. LIME's kernel (Ribeiro et al. 2016) depends on the kept fraction alone, which fair coins hold near
-one half, so that it is almost constant (Garreau and Mardaoui 2021); GLIME (Tan et al. 2023) drops it for the same
-reason. The two converged answers correlate by more than 0.998.
+masks z with equal weight. LIME's kernel (Ribeiro et al. 2016) depends on the kept fraction alone, which fair coins
+hold near one half, so that it is almost constant (Garreau and Mardaoui 2021); GLIME (Tan et al. 2023) drops it for
+the same reason. The two converged answers correlate by more than 0.998.
 
 Least squares on f alone is noisy, because the effect of every other superpixel is noise to this one's. The features
 tell where an effect happens: with the head's gradient g at the features of a typical perturbation,

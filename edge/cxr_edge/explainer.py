@@ -1,0 +1,156 @@
+"""An answer → why: Grad-CAM and LIME for one radiograph."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
+
+from cxr_edge.classifier import Classifier
+from cxr_edge.errors import UsageError
+from cxr_edge.gradcam import GradCam
+from cxr_edge.lime.engine import DEFAULT_STABILITY, REFERENCE_SAMPLES, Lime
+from cxr_edge.lime.explanation import LimeExplanation, Mode, Score
+from cxr_edge.preprocess import to_input
+from cxr_edge.records import RESEARCH_USE, Answer
+from cxr_edge.saliency import CamMethod, SaliencyMap
+from cxr_edge.superpixels import DEFAULT_COUNT, Method
+
+Which = Literal["gradcam", "lime", "both"]
+
+
+@dataclass(frozen=True)
+class LimeOptions:
+    """How LIME is to run; None takes the mode's own default. See `Lime.explain` and `Lime.explain_reference`.
+
+    Attributes:
+        mode: ``fast`` or ``reference``.
+        segments: How to partition the input.
+        superpixels: About how many superpixels.
+        samples: Perturbations.
+        seed: What they are drawn from; None derives it from the pixels and the options.
+        stability: Fast mode: expected overlap of the leading superpixels to reach.
+        budget: Fast mode: seconds to stop within.
+        score: ``logodds`` (fast mode) or, in the reference mode, ``probability`` as well.
+    """
+
+    mode: Mode = "fast"
+    segments: Method = "slic"
+    superpixels: int = DEFAULT_COUNT
+    samples: int | None = None
+    seed: int | None = None
+    stability: float | None = None
+    budget: float | None = None
+    score: Score | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(Mode):
+            raise UsageError(f"lime mode {self.mode!r}; expected one of {', '.join(get_args(Mode))}")
+        if self.mode == "reference" and (self.stability is not None or self.budget is not None):
+            raise UsageError("stability and budget steer the fast mode; the reference mode takes samples only")
+        if self.mode == "fast" and self.score == "probability":
+            raise UsageError("the fast mode explains the log-odds; take the reference mode for the probability")
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """An answer with the maps that explain it.
+
+    Attributes:
+        answer: The answer.
+        target: The label that the maps speak for.
+        saliency: Grad-CAM or a relative, if asked for.
+        lime: The LIME explanation, if asked for.
+    """
+
+    answer: Answer
+    target: str
+    saliency: SaliencyMap | None
+    lime: LimeExplanation | None
+
+    def to_json(self) -> dict[str, object]:
+        """Give the record of the answer with its explanations, schema 1."""
+        maps = {"saliency": self.saliency, "lime": self.lime}
+        return {
+            **self.answer.to_json(),
+            "target": self.target,
+            "explanations": {name: each.to_json() for name, each in maps.items() if each is not None},
+            "research_use": RESEARCH_USE,
+        }
+
+
+class Explainer:
+    """Explains the answers of one classifier.
+
+    Args:
+        classifier: The network that answered.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier = classifier
+
+    @cached_property
+    def gradcam(self) -> GradCam:
+        """The Grad-CAM of the classifier's bundle, on the same provider."""
+        session = self._classifier.session
+        provider: Literal["cpu", "cuda"] = "cuda" if session.provider == "cuda" else "cpu"
+        return GradCam(self._classifier.bundle, provider=provider, threads=session.threads)
+
+    @cached_property
+    def lime(self) -> Lime:
+        """The LIME engine of the classifier."""
+        return Lime(self._classifier, self.gradcam)
+
+    def explain(
+        self,
+        answer: Answer,
+        *,
+        method: Which = "both",
+        target: str = "predicted",
+        cam: CamMethod = "gradcam",
+        lime: LimeOptions | None = None,
+    ) -> Explanation:
+        """Explain an answer.
+
+        Args:
+            answer: From `Model.predict`.
+            method: Which explanations.
+            target: A label, or ``predicted``.
+            cam: Which map from features and gradients.
+            lime: How LIME is to run; None means its defaults.
+
+        Raises:
+            UsageError: Unknown method or label, or LIME options that make no sense.
+            BundleError: The bundle cannot explain, or the network answers NaN.
+        """
+        if method not in get_args(Which):
+            raise UsageError(f"method {method!r}; expected one of {', '.join(get_args(Which))}")
+        label = answer.label if target == "predicted" else target
+        saliency = explained = None
+        if method != "lime":
+            saliency = self.gradcam.explain(answer.prediction.features, label, method=cam)
+        if method != "gradcam":
+            explained = self._run_lime(answer, label, lime or LimeOptions())
+        return Explanation(answer, label, saliency, explained)
+
+    def _run_lime(self, answer: Answer, label: str, options: LimeOptions) -> LimeExplanation:
+        spec = self._classifier.bundle.manifest.input
+        image = to_input(answer.radiograph, height=spec.height, width=spec.width)
+        if options.mode == "reference":
+            return self.lime.explain_reference(
+                image,
+                label,
+                segments=options.segments,
+                superpixels=options.superpixels,
+                samples=REFERENCE_SAMPLES if options.samples is None else options.samples,
+                score=options.score or "probability",
+                seed=options.seed,
+            )
+        return self.lime.explain(
+            image,
+            label,
+            segments=options.segments,
+            superpixels=options.superpixels,
+            stability=DEFAULT_STABILITY if options.stability is None else options.stability,
+            samples=options.samples,
+            budget=options.budget,
+            seed=options.seed,
+        )

@@ -1,0 +1,93 @@
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cxr_edge import rendering
+from cxr_edge.api import load
+from cxr_edge.explainer import Explanation
+from cxr_edge.figures import draw
+from cxr_edge.images import read_radiograph
+from cxr_edge.radiograph import Radiograph, Source
+
+
+def radiograph(height: int, width: int) -> Radiograph:
+    pixels = np.random.default_rng(0).integers(0, 65535, (height, width)).astype(np.uint16)
+    return Radiograph(pixels, 65535.0, Source(None, "array", width, height, 16))
+
+
+def test_a_picture_keeps_its_resolution_unless_the_limits_ask() -> None:
+    picture, factor = rendering.grey_picture(radiograph(300, 500), smallest=400, largest=600)
+    assert (picture.shape, factor) == ((300, 500, 3), 1.0)
+    larger, factor = rendering.grey_picture(radiograph(300, 500), smallest=1000, largest=2000)
+    assert (larger.shape, factor) == ((600, 1000, 3), 2.0)
+    smaller, factor = rendering.grey_picture(radiograph(300, 500), smallest=10, largest=250)
+    assert (smaller.shape, factor) == ((150, 250, 3), 0.5)
+
+
+def test_heat_leaves_zero_untouched_and_never_hides_the_picture() -> None:
+    picture = np.full((4, 5, 3), 100, np.uint8)
+    values = np.zeros((4, 5), np.float32)
+    values[0, 0] = 1.0
+    drawn = rendering.heat(picture, values)
+    np.testing.assert_array_equal(drawn[1:], picture[1:])
+    assert (drawn[0, 0] != 100).any()
+    brighter = rendering.heat(np.full((4, 5, 3), 200, np.uint8), values)
+    assert (brighter[0, 0] > drawn[0, 0]).all()
+
+
+def test_cons_are_hatched_and_pros_are_plain() -> None:
+    picture = np.full((200, 200, 3), 100, np.uint8)
+    pros = rendering.tint(picture, np.full((200, 200), 0.8, np.float32))
+    cons = rendering.tint(picture, np.full((200, 200), -0.8, np.float32))
+    assert len(np.unique(pros.reshape(-1, 3), axis=0)) == 1
+    assert len(np.unique(cons.reshape(-1, 3), axis=0)) == 2
+
+
+def test_enlarged_labels_keep_their_place_and_invent_none() -> None:
+    labels = np.zeros((224, 224), np.int32)
+    labels[:, 112:] = 5
+    labels[112:, 112:] = 9
+    large = rendering.enlarge_labels(labels, 1000, 700)
+    np.testing.assert_array_equal(np.unique(large), [0, 5, 9])
+    assert (large[100, 100], large[100, 600], large[900, 600]) == (0, 5, 9)
+    np.testing.assert_array_equal(np.unique(rendering.enlarge_labels(labels + 300, 500, 500)), [300, 305, 309])
+
+
+def test_long_captions_are_broken_not_cut() -> None:
+    panel = rendering.Panel(np.zeros((400, 400, 3), np.uint8), "title")
+    short, long = (rendering.compose([panel], ["first", " ".join(["word"] * n)]) for n in (3, 200))
+    assert long.shape[1] == short.shape[1]
+    assert long.shape[0] > short.shape[0] + 100
+    assert not (long[:, -2:] > 200).any()
+
+
+@pytest.fixture(scope="module")
+def explanation(tiny_bundle: Path, radiographs: Path) -> Explanation:
+    pixels = read_radiograph(min(radiographs.iterdir())).pixels[:, :150]
+    return load(tiny_bundle, provider="cpu").explain(np.ascontiguousarray(pixels))
+
+
+def test_every_picture_is_drawn_in_the_radiographs_aspect_ratio(explanation: Explanation) -> None:
+    pictures = dict(draw(explanation))
+    assert list(pictures) == ["figure.png", "gradcam.png", "lime-region.png", "lime-whole.png", "lime-pros-cons.png"]
+    height, width = explanation.answer.radiograph.pixels.shape
+    factor = 640 / max(height, width)
+    assert pictures["figure.png"].shape[1] > 3 * width * factor
+    assert pictures["figure.png"].shape[0] > height * factor
+    decoded = cv2.imdecode(np.frombuffer(rendering.to_png(pictures["gradcam.png"]), np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(decoded, pictures["gradcam.png"])
+
+
+def test_only_what_was_asked_for_is_drawn(explanation: Explanation) -> None:
+    assert [name for name, _ in draw(replace(explanation, lime=None))] == ["figure.png", "gradcam.png"]
+    assert "gradcam.png" not in dict(draw(replace(explanation, saliency=None)))
+
+
+def test_a_flat_explanation_is_drawn_and_says_so(tiny_bundle: Path) -> None:
+    flat = load(tiny_bundle, provider="cpu").explain(np.full((300, 200), 80, np.uint8))
+    pictures = dict(draw(flat))
+    assert flat.lime.stopped == "flat"
+    assert len(pictures) == 5
