@@ -66,7 +66,7 @@ def read_dicom(data: bytes, path: Path | None = None) -> Radiograph:
     """
     with _silent():
         dataset = _dataset(data)
-        stored = _stored(dataset)
+        stored = _stored(dataset, data)
         steps: list[str] = []
         doubts = _doubts(dataset)
         try:
@@ -128,7 +128,7 @@ def _check_inflated_size(data: bytes) -> None:
             raise InputError("inflates to more than 1 GiB, which no radiograph does", kind="too-large")
 
 
-def _stored(dataset: Dataset) -> NDArray[Any]:
+def _stored(dataset: Dataset, data: bytes) -> NDArray[Any]:
     """Decode the pixels as stored; YBR becomes RGB."""
     try:
         rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
@@ -139,8 +139,9 @@ def _stored(dataset: Dataset) -> NDArray[Any]:
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
         raise InputError("floating-point pixel data (7FE0,0008) have no grey scale here", kind="unsupported")
     if "PixelData" not in dataset:
-        if rows and columns:
-            raise InputError(f"cut off before the end of its {columns}x{rows} pixels; fetch it again", kind="truncated")
+        # Where compressed pixels lack their end, pydicom gives none of them.
+        if b"\xe0\x7f\x10\0" in data:
+            raise InputError("cut off inside its pixel data (7FE0,0010); fetch it again", kind="truncated")
         raise InputError("a DICOM file without pixel data (7FE0,0010); expected an image", kind="no-pixels")
     check_size(columns, rows, frames)
     try:
