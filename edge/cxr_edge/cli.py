@@ -1,6 +1,7 @@
 """The ``cxr-edge`` command: its sub-commands, and the one place where errors become exit codes."""
 
 import os
+import signal
 import sys
 from io import TextIOWrapper
 from typing import Annotated
@@ -45,6 +46,8 @@ def main() -> None:
     Exit codes: 0 all fine, 1 a bug, 2 wrong usage, 3 some inputs could not be answered, 4 the provider is not there,
     5 the bundle is missing or was changed, 130 interrupted, 141 nobody reads the output any more.
     """
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `… | head` ends quietly, as every other program does
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # what OpenCV has to say is said by our errors
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):

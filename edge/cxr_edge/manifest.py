@@ -167,7 +167,8 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """Give the content of ``manifest.json``."""
         values = asdict(self)
-        return {**values, **values.pop("extra")}
+        extra = values.pop("extra")
+        return {**values, **extra}
 
 
 def seal(values: dict[str, Any]) -> bytes:

@@ -3,7 +3,9 @@
 import math
 import os
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +16,7 @@ from cxr_edge.errors import BundleError, ProviderError, UsageError
 
 Provider = Literal["auto", "cpu", "cuda"]
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _CURE = (
     'install the GPU build alone (pip uninstall -y onnxruntime onnxruntime-gpu; pip install "cxr-edge[gpu]") on a'
     " machine with an NVIDIA driver, or take --provider cpu"
@@ -68,11 +71,13 @@ def open_session(model: bytes | Path, *, provider: Provider = "auto", threads: i
     if _CUDA not in onnxruntime.get_available_providers():
         reason = "this ONNX Runtime is built without CUDA"
     else:
-        onnxruntime.preload_dlls()
+        # Preloading prints what it misses, to where the results go.
+        with redirect_stdout(StringIO()) as missed:
+            onnxruntime.preload_dlls()
         inference = _open(model, [_CUDA, _CPU], threads)
         if inference.get_providers()[0] == _CUDA:
             return Session(inference, "cuda", "asked for" if provider == "cuda" else "CUDA started", threads)
-        reason = "CUDA or cuDNN did not start"
+        reason = f"CUDA did not start ({' '.join(missed.getvalue().split()) or 'ONNX Runtime gives no reason'})"
     if provider == "cuda":
         raise ProviderError(f"CUDA was asked for, but {reason}; {_CURE}")
     return Session(_open(model, [_CPU], threads), "cpu", reason, threads)
@@ -82,7 +87,7 @@ def _open(model: bytes | Path, providers: list[str], threads: int) -> onnxruntim
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is said by the error, with its cure
     try:
         return onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:  # ONNX Runtime's own exception types share no base
@@ -93,7 +98,7 @@ def usable_cores() -> int:
     """Count the cores that this process may use: its CPU affinity, cut by a container's quota (cgroup v2)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        quota, period = _QUOTA.read_text(encoding="ascii").split()
         return max(1, min(cores, math.ceil(int(quota) / int(period))))
     except (OSError, ValueError):  # no such file, or "max": no quota
         return cores

@@ -248,6 +248,7 @@ def test_a_directory_chain_that_bites_its_tail_ends():
 def test_paths_that_cannot_be_read(tmp_path):
     assert kind_of(tmp_path / "missing.png") == "not-found"
     assert kind_of(tmp_path) == "not-a-file"
+    assert kind_of(tmp_path / ("x" * 300)) == "unreadable"
     huge = tmp_path / "huge.png"
     with huge.open("wb") as file:
         file.truncate(MAX_BYTES + 1)

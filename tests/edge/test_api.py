@@ -1,0 +1,64 @@
+import json
+
+import numpy as np
+import pytest
+
+import cxr_edge
+from cxr_edge.records import to_line
+
+
+@pytest.fixture(scope="module")
+def model(tiny_bundle):
+    return cxr_edge.load(tiny_bundle, provider="cpu", threads=1)
+
+
+def test_path_text_bytes_array_and_radiograph_are_answered_alike(model, radiographs):
+    path = radiographs / "person586_bacteria_2417.png"
+    radiograph = cxr_edge.read_radiograph(path)
+    sources = (path, str(path), path.read_bytes(), radiograph.pixels, radiograph)
+    assert len({model.predict(source).probability for source in sources}) == 1
+    assert model.predict(path).label == "PNEUMONIA"
+
+
+def test_the_record_of_an_answer(model, radiographs):
+    path = radiographs / "cr_chest_pa_16bit.png"
+    answer = model.predict(path)
+    record = json.loads(to_line(answer.to_json()))
+    assert record == {
+        "schema": 1,
+        "path": str(path),
+        "status": "ok",
+        "label": answer.label,
+        "probability": answer.probability,
+        "logodds": answer.prediction.logodds,
+        "threshold": 0.5,
+        "operating_point": "balanced",
+        "provider": "cpu",
+        "precision": "fp32",
+        "warnings": [],
+        "bundle": {"name": "tiny", "version": "0.0.1", "sha256": model.bundle.digest},
+        "source": {"path": str(path), "format": "PNG", "width": 489, "height": 460, "bits": 16, "steps": []},
+    }
+
+
+def test_warnings_reach_the_answer(model):
+    answer = model.predict(np.full((300, 300), 9, np.uint8))
+    assert answer.warnings
+    assert answer.to_json()["warnings"] == list(answer.warnings)
+    assert answer.to_json()["path"] is None
+
+
+def test_errors_are_the_public_ones(model, tmp_path):
+    with pytest.raises(cxr_edge.InputError):
+        model.predict(tmp_path / "missing.png")
+    with pytest.raises(cxr_edge.BundleError):
+        cxr_edge.load(tmp_path)
+    with pytest.raises(cxr_edge.UsageError):
+        cxr_edge.load(model.bundle.folder, operating_point="none")
+
+
+def test_every_public_name_is_there():
+    for name in cxr_edge.__all__:
+        assert getattr(cxr_edge, name).__module__.startswith("cxr_edge.")
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        cxr_edge.nonsense  # noqa: B018

@@ -1,0 +1,213 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import cxr_edge
+from cxr_edge import cli
+
+PROGRAM = [sys.executable, "-m", "cxr_edge"]
+
+
+@pytest.fixture
+def run(monkeypatch, capfd, tiny_bundle):
+    """Run a command line in this process; give exit code, standard output and standard error."""
+
+    def run(*arguments, bundle=tiny_bundle):
+        where = ("--bundle", str(bundle)) if bundle and arguments[0] == "predict" else ()
+        monkeypatch.setattr(sys, "argv", ["cxr-edge", *map(str, arguments), *where])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return (caught.value.code or 0, *capfd.readouterr())
+
+    return run
+
+
+def test_a_table_with_one_line_for_each_radiograph(run, radiographs):
+    code, out, err = run("predict", radiographs, "--provider", "cpu")
+    assert code == 0
+    header, *rows = out.splitlines()
+    assert header.split() == ["label", "probability", "threshold", "file"]
+    assert [row.split()[-1] for row in rows] == [str(path) for path in sorted(radiographs.iterdir())]
+    assert {row.split()[0] for row in rows} == {"NORMAL", "PNEUMONIA"}
+    assert "Research use only" in err
+    assert "tiny 0.0.1" in err
+    assert "on cpu (asked for)" in err
+
+
+def test_json_lines_in_input_order_with_failures_in_between(run, radiographs, tmp_path):
+    empty = tmp_path / "empty.png"
+    empty.write_bytes(b"")
+    inputs = [
+        radiographs / "person724_virus_1343.jpeg",
+        empty,
+        tmp_path / "missing.png",
+        radiographs / "nih_dx_chest.dcm",
+        tmp_path / "empty folder",
+        Path(__file__),
+    ]
+    inputs[4].mkdir()
+    code, out, err = run("predict", "--json", *inputs)
+    records = [json.loads(line) for line in out.splitlines()]
+    assert code == 3
+    assert [record["path"] for record in records] == [str(path) for path in inputs]
+    kinds = [record["error"]["kind"] if record["status"] == "error" else "ok" for record in records]
+    assert kinds == ["ok", "empty", "not-found", "ok", "no-images", "not-an-image"]
+    assert all(
+        str(path) in record["error"]["message"]
+        for path, record in zip(inputs, records, strict=True)
+        if "error" in record
+    )
+    assert "4 of 6 inputs could not be answered" in err
+    assert err.count("error: ") == 4
+
+
+def test_an_operating_point_by_name(run, radiographs):
+    code, out, _ = run("predict", "--json", radiographs, "--operating-point", "strict")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert {(record["operating_point"], record["threshold"], record["label"]) for record in records} == {
+        ("strict", 0.999, "NORMAL")
+    }
+
+
+def test_int8_and_threads(run, radiographs):
+    code, out, err = run("predict", "--json", radiographs / "nih_dx_chest.dcm", "--precision", "int8", "--threads", "1")
+    assert (code, json.loads(out)["precision"]) == (0, "int8")
+    assert "int8 on cpu" in err
+    assert "1 threads" in err
+
+
+def test_warnings_are_said_and_recorded(run, tmp_path):
+    import cv2
+    import numpy as np
+
+    path = tmp_path / "dark.png"
+    cv2.imwrite(str(path), np.arange(4096, dtype=np.uint16).reshape(64, 64))
+    code, out, err = run("predict", "--json", path)
+    assert code == 0
+    assert "4095 of 65535" in json.loads(out)["warnings"][0]
+    assert f"warning: {path}: " in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("predict",),
+        ("predict", "x.png", "--threads", "0"),
+        ("predict", "x.png", "--provider", "gpu"),
+        ("predict", "x.png", "--operating-point", "nonsense"),
+        ("predict", "x.png", "--precision", "fp64"),
+        ("nonsense",),
+    ],
+)
+def test_wrong_usage_is_2(run, arguments):
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err
+
+
+def test_a_missing_provider_is_4(run):
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("CUDA is there")
+    code, out, err = run("predict", "x.png", "--provider", "cuda")
+    assert (code, out) == (4, "")
+    assert "cxr-edge[gpu]" in err
+
+
+def test_a_changed_or_missing_bundle_is_5(run, tiny_bundle, tmp_path):
+    changed = shutil.copytree(tiny_bundle, tmp_path / "changed")
+    with (changed / "MODEL_CARD.md").open("a", encoding="utf-8") as file:
+        file.write(" ")
+    for bundle, said in ((changed, "MODEL_CARD.md"), (tmp_path / "nowhere", "no bundle here")):
+        code, out, err = run("predict", "x.png", bundle=bundle)
+        assert (code, out) == (5, "")
+        assert said in err
+        assert "Traceback" not in err
+
+
+def test_names_that_are_no_text_or_hold_a_newline_print_on_one_line(run, radiographs, tmp_path):
+    sample = radiographs / "person724_virus_1343.jpeg"
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff\nname\x1b[31m.jpeg"))
+    shutil.copy(sample, odd)
+    missing = tmp_path / "gone\n.png"
+    code, out, err = run("predict", odd, missing)
+    assert code == 3
+    assert len(out.splitlines()) == 3
+    assert r"bad\udcff\nname\x1b[31m.jpeg" in out
+    assert "\x1b" not in out + err
+    code, out, _ = run("predict", "--json", odd)
+    assert code == 0
+    assert os.fsencode(json.loads(out)["path"]) == os.fsencode(odd)
+    assert out.isascii()
+
+
+def test_help_and_version_import_neither_numpy_nor_onnxruntime():
+    program = """
+import sys
+from cxr_edge.cli import main
+sys.argv = ["cxr-edge", *sys.argv[1:]]
+try:
+    main()
+finally:
+    print(sorted({"numpy", "cv2", "onnxruntime", "pydicom"} & set(sys.modules)), file=sys.stderr)
+"""
+    for arguments in (["--help"], ["--version"], ["predict", "--help"], []):
+        result = subprocess.run(
+            [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
+        )
+        assert result.stderr.splitlines()[-1] == "[]", arguments
+        assert result.returncode == (0 if arguments else 2)
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    program = "import sys, cxr_edge; print({'numpy', 'cv2', 'onnxruntime', 'typer'} & set(sys.modules))"
+    assert (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "set()\n"
+    )
+
+
+def test_the_version_is_the_installed_one(run):
+    code, out, _ = run("--version")
+    assert (code, out) == (0, f"cxr-edge {cxr_edge.__version__}\n")
+    assert cxr_edge.__version__ == version("cxr-edge")
+
+
+def test_the_process_exits_as_documented(tiny_bundle, radiographs, tmp_path):
+    for inputs, code in (([radiographs / "nih_dx_chest.dcm"], 0), ([tmp_path / "gone.png"], 3)):
+        result = subprocess.run(
+            [*PROGRAM, "predict", "--bundle", tiny_bundle, *inputs], capture_output=True, check=False
+        )
+        assert result.returncode == code
+    result = subprocess.run([*PROGRAM, "predict", "--bundle", tmp_path, "x"], capture_output=True, check=False)
+    assert result.returncode == 5
+
+
+def test_a_reader_that_leaves_early_is_no_error(tiny_bundle, radiographs):
+    command = [*PROGRAM, "predict", "--json", "--bundle", tiny_bundle, *[radiographs / "nih_dx_chest.dcm"] * 30]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert json.loads(process.stdout.readline())["status"] == "ok"
+    process.stdout.close()
+    err = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait() == -signal.SIGPIPE
+    assert err == ""
+
+
+def test_an_interrupt_ends_without_a_traceback(tiny_bundle, radiographs):
+    command = [*PROGRAM, "predict", "--json", "--bundle", tiny_bundle, *[radiographs / "cr_chest_pa_16bit.png"] * 2000]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    assert (first + out).endswith(b"}\n")

@@ -1,0 +1,20 @@
+import os
+
+import pytest
+
+from cxr_edge.text import printable
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Röntgen 肺.png", "Röntgen 肺.png"),
+        ("a\nb\tc", r"a\nb\tc"),
+        ("\x1b[31mred", r"\x1b[31mred"),
+        (os.fsdecode(b"bad\xff.png"), r"bad\udcff.png"),
+        ("evil\u202egnp.exe", r"evil\u202egnp.exe"),
+    ],
+)
+def test_what_could_break_a_line_or_terminal_is_escaped(text, shown):
+    assert printable(text) == shown
+    shown.encode()
