@@ -39,12 +39,16 @@ def bundle(
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
 ) -> None:
     """Convert a trained network and its Grad-CAM to ONNX, with a manifest and a model card."""
-    from cxr_export.bundling import check_replaceable, write_bundle
     from cxr_export.dataset import KERMANY, Dataset
-    from cxr_export.run import Run
+    from cxr_export.folders import check_replaceable
 
+    # What is quick to refuse comes before TensorFlow is loaded.
     check_replaceable(out, force=force)
     about = KERMANY if dataset is None else Dataset.read(dataset)
+
+    from cxr_export.bundling import write_bundle
+    from cxr_export.run import Run
+
     loaded = Run.open(run)
     made, report = write_bundle(
         loaded, out, data=loaded.data_folder(data), split=split, dataset=about, version=version, force=force
@@ -76,7 +80,7 @@ def quantize(
 ) -> None:
     """Add an int8 classifier to a bundle, with the loss it costs."""
     from cxr_edge.bundle import Bundle
-    from cxr_export.quantisation import quantize_bundle
+    from cxr_export.loss import quantize_bundle
 
     _say(quantize_bundle(Bundle.open(bundle), data=data, split=split).to_json())
 

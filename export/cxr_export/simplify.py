@@ -5,61 +5,116 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 IR_VERSION = 8  # read by every ONNX Runtime since 1.14
 
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Folds the grey copies, the batch normalisation and the constants of a graph; the answers stay.
+    """Folds the grey copies, the input's scale, the batch normalisation and the constants; the answers stay.
 
     Raises:
         onnx.checker.ValidationError: The result would not be a valid model.
     """
-    out = _fold_constants(fold_grey(model))
-    # The layout of the input is ours to promise; tf2onnx names the batch by a running number.
+    out = onnx.ModelProto()
+    out.CopyFrom(model)
+    fold_grey(out.graph)
+    out = _fold_constants(out)
+    fold_scale(out.graph)
+    # tf2onnx names the batch by a running number.
     for value in [*out.graph.input, *out.graph.output]:
-        dim = value.type.tensor_type.shape.dim[0]
-        dim.ClearField("dim_value")
-        dim.dim_param = "N"
+        value.type.tensor_type.shape.dim[0].dim_param = "N"
     onnx.checker.check_model(out, full_check=True)
     return out
 
 
-def fold_grey(model: onnx.ModelProto) -> onnx.ModelProto:
+def fold_grey(graph: onnx.GraphProto) -> None:
     """Replaces copies of one grey channel in front of a convolution by the sum of its kernel over the channels.
 
     Σ_c w_c · x_c with x_c = x for every c is (Σ_c w_c) · x: exact but for rounding. A graph without such copies
-    stays as it is.
-
-    Args:
-        model: Converted from channels-last: Concat → Transpose to channels-first → Conv.
+    (Concat → Transpose to channels-first → Conv) stays as it is.
     """
-    out = onnx.ModelProto()
-    out.CopyFrom(model)
-    graph = out.graph
     producers = {name: node for node in graph.node for name in node.output}
-    weights = {tensor.name: tensor for tensor in graph.initializer}
     for conv in [node for node in graph.node if node.op_type == "Conv"]:
         transpose = producers.get(conv.input[0])
         if transpose is None or transpose.op_type != "Transpose":
             continue
         concat = producers.get(transpose.input[0])
-        if concat is None or concat.op_type != "Concat" or len(set(concat.input)) > 1:
+        kernel = constant(graph, conv.input[1])
+        if (
+            concat is None
+            or concat.op_type != "Concat"
+            or len(set(concat.input)) > 1
+            or kernel.shape[1] != len(concat.input)
+        ):
             continue
-        kernel = numpy_helper.to_array(weights[conv.input[1]])
-        if kernel.shape[1] != len(concat.input):
-            continue
-        summed = kernel.astype(np.float64).sum(axis=1, keepdims=True).astype(np.float32)
-        graph.initializer.append(numpy_helper.from_array(summed, f"{conv.input[1]}/grey"))
-        conv.input[1] = f"{conv.input[1]}/grey"
+        set_constant(graph, conv, 1, kernel.sum(axis=1, keepdims=True))
         transpose.input[0] = concat.input[0]
         graph.node.remove(concat)
-    return out
+
+
+def fold_scale(graph: onnx.GraphProto) -> None:
+    """Moves the scale of ``scale · pixels + offset`` into the first convolution: one pass over the pixels less.
+
+    w * (a · x + b) = (a · w) * (x + b / a). The offset stays in front, where the zero padding of the convolution
+    means what it did. A graph that does not begin so stays as it is.
+    """
+    chain = input_chain(graph)
+    arithmetic = [node for node in chain[:-1] if node.op_type in {"Mul", "Add"}]
+    if [node.op_type for node in arithmetic] != ["Mul", "Add"]:
+        return
+    (mul, add), conv = arithmetic, chain[-1]
+    scale, offset = constant(graph, mul.input[1]), constant(graph, add.input[1])
+    set_constant(graph, add, 1, offset / scale)
+    set_constant(graph, conv, 1, constant(graph, conv.input[1]) * scale)
+    chain[chain.index(mul) + 1].input[0] = mul.input[0]
+    graph.node.remove(mul)
+    drop_unused(graph)
+
+
+def input_chain(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes from the input to the first convolution, as long as each feeds only the next; else nothing."""
+    chain: list[onnx.NodeProto] = []
+    name = graph.input[0].name
+    while not chain or chain[-1].op_type != "Conv":
+        consumers = [node for node in graph.node if name in node.input]
+        if len(consumers) != 1 or not consumers[0].output:
+            return []
+        chain.append(consumers[0])
+        name = consumers[0].output[0]
+    return chain
+
+
+def constant(graph: onnx.GraphProto, name: str) -> NDArray[np.float64]:
+    """The value of an initializer, in double precision."""
+    tensor = next(tensor for tensor in graph.initializer if tensor.name == name)
+    return np.asarray(numpy_helper.to_array(tensor), np.float64)
+
+
+def set_constant(
+    graph: onnx.GraphProto, node: onnx.NodeProto, place: int, value: NDArray[Any], *, dtype: type = np.float32
+) -> None:
+    """Gives one input of a node a constant of its own, so that other nodes keep a shared one."""
+    name = f"{node.output[0]}/input_{place}"
+    for tensor in [tensor for tensor in graph.initializer if tensor.name == name]:
+        graph.initializer.remove(tensor)
+    graph.initializer.append(numpy_helper.from_array(np.asarray(value, dtype), name))
+    while len(node.input) <= place:
+        node.input.append("")
+    node.input[place] = name
+
+
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Removes the constants that no node takes any more."""
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
 
 
 def _fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -77,6 +132,5 @@ def _fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     out.opset_import.extend(opsets)
     out.ir_version = IR_VERSION
     out.producer_name = "cxr-export"
-    out.doc_string = ""
     out.graph.ClearField("value_info")
     return out

@@ -1,0 +1,72 @@
+"""A bundle's folder: filled to one side, sealed, and put in place in one step."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cxr_edge.bundle import Bundle, write_manifest
+from cxr_edge.errors import BundleError, UsageError
+from cxr_edge.manifest import Manifest
+from cxr_export.card import model_card
+from cxr_export.dataset import Dataset
+
+CARD_FILE = "MODEL_CARD.md"
+
+
+def seal(folder: Path, values: dict[str, Any], dataset: Dataset) -> Manifest:
+    """Writes the model card and the manifest of a folder that holds all the other files."""
+    (folder / CARD_FILE).touch()
+    draft = write_manifest(folder, values)
+    (folder / CARD_FILE).write_text(model_card(draft, dataset), "utf-8")
+    return write_manifest(folder, values)
+
+
+def check_replaceable(out: Path, *, force: bool) -> None:
+    """Refuses an output folder before any work is done.
+
+    Raises:
+        UsageError: There is something and ``force`` is not set, or what is there is no bundle.
+    """
+    if not out.exists():
+        return
+    if not (out / "manifest.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out}: exists and is no bundle; name another folder with --out")
+    if not force and any(out.iterdir()):
+        raise UsageError(f"{out}: exists; replace it with --force or name another folder with --out")
+
+
+@contextmanager
+def replacing(out: Path) -> Iterator[Path]:
+    """Gives a folder to fill; it takes the place of ``out`` when the block ends well and vanishes otherwise."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written ({error}); name another folder with --out") from error
+    aside = temporary.with_name(f"{temporary.name}.old")
+    try:
+        yield temporary
+        temporary.chmod(0o755)  # mkdtemp makes folders that nobody else may enter
+        if out.exists():
+            out.rename(aside)
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def dataset_of(bundle: Bundle) -> Dataset:
+    """What a bundle says it was trained on.
+
+    Raises:
+        BundleError: The manifest lacks a part of it.
+    """
+    try:
+        return Dataset(**bundle.manifest.data)
+    except TypeError as error:
+        raise BundleError(f"{bundle.folder}: manifest.json: data: {error}; export the bundle again") from error
