@@ -1,9 +1,11 @@
 """The Python interface: load a bundle once, ask it about radiographs."""
 
 import os
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.bundle import Bundle
@@ -46,11 +48,24 @@ class Model:
         Raises:
             InputError: The source is no radiograph that can be answered.
         """
-        radiograph = source if isinstance(source, Radiograph) else read_radiograph(source)
+        (answer,) = self.predict_batch([source if isinstance(source, Radiograph) else read_radiograph(source)])
+        return answer
+
+    def predict_batch(self, radiographs: Sequence[Radiograph]) -> tuple[Answer, ...]:
+        """Answer several radiographs in one run of the network.
+
+        On some machines a radiograph's last digits depend on how many others run with it.
+
+        Args:
+            radiographs: At least one.
+
+        Returns:
+            The answers in the same order.
+        """
         spec = self.bundle.manifest.input
-        pixels = to_input(radiograph, height=spec.height, width=spec.width)
-        (prediction,) = self.classifier.predict(pixels[None])
-        return Answer(radiograph, prediction, self.bundle)
+        inputs = np.stack([to_input(each, height=spec.height, width=spec.width) for each in radiographs])
+        predictions = self.classifier.predict(inputs)
+        return tuple(Answer(*pair, self.bundle) for pair in zip(radiographs, predictions, strict=True))
 
     def explain(
         self,

@@ -39,6 +39,13 @@ class InputError(CxrEdgeError):
         self.kind = kind
 
 
+class OutputError(CxrEdgeError):
+    """Results that cannot be written: no space, no permission, or the folder is gone."""
+
+    exit_code = 3
+    kind = "unwritable"
+
+
 class ProviderError(CxrEdgeError):
     """The execution provider that was asked for does not run here."""
 

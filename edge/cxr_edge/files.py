@@ -1,7 +1,7 @@
 """The one way to write a file: all of it or nothing."""
 
 import os
-import tempfile
+import threading
 from pathlib import Path
 
 
@@ -17,17 +17,13 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: The folder is missing, full or not writable; nothing is left behind.
     """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files that nobody else may read.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

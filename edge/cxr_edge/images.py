@@ -36,17 +36,21 @@ def read_radiograph(source: str | os.PathLike[str] | bytes | NDArray[Any]) -> Ra
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, bytes):
-        return _decode(source, None)
+        return decode(source)
     path = Path(source)
     try:
-        return _decode(_content(path), path)
+        return decode(read_content(path), path)
     except InputError as error:
         raise InputError(f"{path}: {error}", kind=error.kind) from error
 
 
-def _content(path: Path) -> bytes:
+def read_content(path: Path) -> bytes:
+    """Read all of a regular file; anything else would block or never end.
+
+    Raises:
+        InputError: There is no such file, it is no regular file, it cannot be read or it is larger than 1 GiB.
+    """
     try:
-        # A pipe or a device would block or never end.
         if not path.is_file():
             if not path.exists():
                 raise InputError("no such file; check the path", kind="not-found")
@@ -58,7 +62,16 @@ def _content(path: Path) -> bytes:
         raise InputError(f"cannot be read ({error}); check its permissions", kind="unreadable") from error
 
 
-def _decode(data: bytes, path: Path | None) -> Radiograph:
+def decode(data: bytes, path: Path | None = None) -> Radiograph:
+    """Decode the content of a file, see `read_radiograph`.
+
+    Args:
+        data: The whole file.
+        path: What the radiograph's source is to name as its file.
+
+    Raises:
+        InputError: As for `read_radiograph`.
+    """
     if not data:
         raise InputError("the file is empty; fetch it again", kind="empty")
     if looks_like_dicom(data):  # before all others: the DICOM preamble may hold a TIFF header
