@@ -11,6 +11,7 @@ import typer
 from cxr_edge import __version__
 from cxr_edge.commands.explain import explain
 from cxr_edge.commands.predict import predict
+from cxr_edge.commands.verify import verify
 from cxr_edge.errors import CxrEdgeError
 from cxr_edge.text import printable
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command()(predict)
 app.command()(explain)
+app.command()(verify)
 
 
 def _version(asked: bool) -> None:  # Typer's callbacks take their value by position

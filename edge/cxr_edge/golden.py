@@ -17,20 +17,38 @@ _CHUNK = 16
 
 
 @dataclass(frozen=True, eq=False)
+class Questions:
+    """Inputs, each with the class to explain.
+
+    Attributes:
+        inputs: float32 [N, height, width] in 0..255.
+        target: int64 [N], a class index.
+    """
+
+    inputs: NDArray[np.float32]
+    target: NDArray[np.int64]
+
+    def batches(self) -> list["Questions"]:
+        """Cut them into pieces that fit into memory whatever their number."""
+        starts = range(0, len(self.inputs), _CHUNK)
+        return [Questions(self.inputs[i : i + _CHUNK], self.target[i : i + _CHUNK]) for i in starts]
+
+
+@dataclass(frozen=True, eq=False)
 class Answers:
-    """Everything that the two graphs of a bundle say about N inputs.
+    """Everything that the two graphs of a bundle say about N questions.
 
     Attributes:
         logodds: float32 [N], uncalibrated.
         probability: float32 [N], calibrated, 0..1.
-        gradients: float32 [N, 2, h, w, channels]: d logit / d features, for class 0 and class 1.
-        maps: float32 [N, 2, h, w], ≥ 0: the class activation map of class 0 and class 1.
+        gradients: float32 [N, h, w, channels]: d logit of the target / d features.
+        map: float32 [N, h, w], ≥ 0: the class activation map of the target.
     """
 
     logodds: NDArray[np.float32]
     probability: NDArray[np.float32]
     gradients: NDArray[np.float32]
-    maps: NDArray[np.float32]
+    map: NDArray[np.float32]
 
     @classmethod
     def join(cls, parts: Sequence["Answers"]) -> "Answers":
@@ -43,15 +61,15 @@ class Comparison:
     """How far two sets of answers are apart.
 
     Attributes:
-        inputs: How many inputs were answered.
+        questions: How many were answered.
         provider: What ran the bundle, ``cpu`` or ``cuda``.
         differences: Largest absolute difference by output, relative to the largest expected absolute value.
-        map_change: Largest difference between the maps of two inputs, relative to the largest value; 0 means
-            that the map does not depend on the input.
+        map_change: Largest difference between the maps of one class for two inputs, relative to the largest
+            value; 0 means that the map does not depend on the input.
         tolerance: The differences that still pass.
     """
 
-    inputs: int
+    questions: int
     provider: str
     differences: dict[str, float]
     map_change: float
@@ -74,12 +92,12 @@ class Comparison:
         return {**vars(self), "passed": not self.faults}
 
 
-def answers(bundle: Bundle, inputs: NDArray[np.float32], *, provider: Provider = "cpu") -> tuple[Answers, str]:
-    """Ask a bundle's fp32 classifier and its Grad-CAM graph about inputs.
+def ask(bundle: Bundle, questions: Questions, *, provider: Provider = "cpu") -> tuple[Answers, str]:
+    """Put questions to a bundle's fp32 classifier and its Grad-CAM graph.
 
     Args:
         bundle: An opened bundle.
-        inputs: float32 [N, height, width] in 0..255.
+        questions: What to ask.
         provider: See `open_session`.
 
     Returns:
@@ -88,26 +106,24 @@ def answers(bundle: Bundle, inputs: NDArray[np.float32], *, provider: Provider =
     classifier = open_session(bundle.model(bundle.manifest.precisions["fp32"].file), provider=provider)
     gradcam = open_session(bundle.model("gradcam.onnx"), provider=provider)
     parts = []
-    for start in range(0, len(inputs), _CHUNK):
-        batch = inputs[start : start + _CHUNK]
-        logodds, probability, features = classifier.run({"pixels": batch}, ["logodds", "probability", "features"])
-        by_class = [
-            gradcam.run({"features": features, "target": np.full(len(batch), target)}, ["gradients", "map"])
-            for target in (0, 1)
-        ]
-        gradients, maps = (np.stack(values, 1) for values in zip(*by_class, strict=True))
-        parts.append(Answers(logodds, probability, gradients, maps))
+    for batch in questions.batches():
+        outputs = ["logodds", "probability", "features"]
+        logodds, probability, features = classifier.run({"pixels": batch.inputs}, outputs)
+        explanation = gradcam.run({"features": features, "target": batch.target}, ["gradients", "map"])
+        parts.append(Answers(logodds, probability, *explanation))
     return Answers.join(parts), classifier.provider
 
 
-def compare(expected: Answers, found: Answers, *, provider: str) -> Comparison:
+def compare(questions: Questions, expected: Answers, found: Answers, *, provider: str) -> Comparison:
     """Measure how far answers are from the expected ones."""
-    names = Answers.__dataclass_fields__
+    maps = [found.map[questions.target == target] for target in np.unique(questions.target)]
     return Comparison(
-        inputs=len(expected.logodds),
+        questions=len(expected.logodds),
         provider=provider,
-        differences={name: _difference(getattr(expected, name), getattr(found, name)) for name in names},
-        map_change=_difference(found.maps, found.maps[:1]),
+        differences={
+            name: _difference(getattr(expected, name), getattr(found, name)) for name in Answers.__dataclass_fields__
+        },
+        map_change=max(_difference(of_class, of_class[:1]) for of_class in maps),
     )
 
 
@@ -124,12 +140,12 @@ def self_test(bundle: Bundle, *, provider: Provider = "cpu") -> Comparison:
     path = bundle.path(GOLDEN_FILE)
     try:
         with np.load(path) as stored:
-            inputs = stored["inputs"].astype(np.float32)
+            questions = Questions(stored["inputs"].astype(np.float32), stored["target"])
             expected = Answers(*(stored[name] for name in Answers.__dataclass_fields__))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path}: not the inputs and answers expected ({error}); export the bundle again") from error
-    found, ran = answers(bundle, inputs, provider=provider)
-    return compare(expected, found, provider=ran)
+    found, ran = ask(bundle, questions, provider=provider)
+    return compare(questions, expected, found, provider=ran)
 
 
 def _difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cxr_edge.bundle import Bundle
-from cxr_edge.golden import GOLDEN_FILE, Comparison, self_test
+from cxr_edge.golden import GOLDEN_FILE, Comparison, Questions, self_test
 from cxr_edge.manifest import PREPROCESSING, SCHEMA
 from cxr_export.dataset import Dataset
 from cxr_export.errors import ParityError
@@ -53,8 +53,9 @@ def write_bundle(
         (folder / "classifier.onnx").write_bytes(simplify(classifier_graph(run)).SerializeToString())
         (folder / "gradcam.onnx").write_bytes(simplify(gradcam_graph(run)).SerializeToString())
         inputs = np.rint(np.concatenate([radiographs, noise(_GOLDEN_NOISE, size=run.input_size)]))
-        expected = keras_answers(run, inputs.astype(np.float32))
-        np.savez_compressed(folder / GOLDEN_FILE, inputs=inputs.astype(np.uint8), **vars(expected))
+        questions = Questions(inputs.astype(np.float32), np.arange(len(inputs)) % 2)
+        stored = {"inputs": inputs.astype(np.uint8), "target": questions.target, **vars(keras_answers(run, questions))}
+        np.savez_compressed(folder / GOLDEN_FILE, **stored)
         seal(folder, _describe(run, dataset, version), dataset)
         report = self_test(Bundle.open(folder))
         if report.faults:

@@ -1,0 +1,22 @@
+"""``cxr-edge verify``: is the bundle what was made, and does this machine answer as Keras did?"""
+
+import typer
+
+from cxr_edge.commands import options
+
+
+def verify(bundle: options.Bundle = None, provider: options.Provider = "cpu") -> None:
+    """Check the bundle's hashes, and its answers on this machine against those of the trained network.
+
+    Prints one JSON object. Exits with 5 if the bundle was changed or answers differently.
+    """
+    from cxr_edge.bundle import Bundle
+    from cxr_edge.errors import BundleError
+    from cxr_edge.golden import self_test
+    from cxr_edge.records import to_line
+
+    opened = Bundle.open(bundle)
+    report = self_test(opened, provider=provider)
+    if report.faults:
+        raise BundleError(f"{opened.folder}: {'; '.join(report.faults)}; reinstall ONNX Runtime or export it again")
+    typer.echo(to_line({"schema": 1, "bundle": opened.to_json(), **report.to_json()}))
