@@ -22,9 +22,7 @@ def run(monkeypatch, capfd, tiny_bundle):
     def run(*arguments, bundle=tiny_bundle):
         where = ("--bundle", str(bundle)) if bundle and arguments[0] == "predict" else ()
         monkeypatch.setattr(sys, "argv", ["cxr-edge", *map(str, arguments), *where])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        return (caught.value.code or 0, *capfd.readouterr())
+        return (cli.run(), *capfd.readouterr())
 
     return run
 
@@ -153,12 +151,11 @@ def test_names_that_are_no_text_or_hold_a_newline_print_on_one_line(run, radiogr
 def test_help_and_version_import_neither_numpy_nor_onnxruntime():
     program = """
 import sys
-from cxr_edge.cli import main
+from cxr_edge.cli import run
 sys.argv = ["cxr-edge", *sys.argv[1:]]
-try:
-    main()
-finally:
-    print(sorted({"numpy", "cv2", "onnxruntime", "pydicom"} & set(sys.modules)), file=sys.stderr)
+code = run()
+print(sorted({"numpy", "cv2", "onnxruntime", "pydicom"} & set(sys.modules)), file=sys.stderr)
+sys.exit(code)
 """
     for arguments in (["--help"], ["--version"], ["predict", "--help"], []):
         result = subprocess.run(
