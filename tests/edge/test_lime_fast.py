@@ -129,19 +129,25 @@ def test_fast_agrees_with_the_converged_package_computation(engine: Lime, image:
 
 def test_samples_are_whole_blocks(engine: Lime, image: np.ndarray) -> None:
     fast = engine.explain(image, "PNEUMONIA", samples=250, segments="grid")
-    assert (fast.superpixels.count, fast.estimate.samples, fast.stopped) == (36, 240, "samples")
+    assert (fast.superpixels.count, fast.estimate.samples, fast.stopped) == (30, 256, "samples")
 
 
 def test_budget_stops_after_the_block_it_cannot_exceed(engine: Lime, image: np.ndarray) -> None:
     fast = engine.explain(image, "PNEUMONIA", budget=1e-9, segments="grid")
-    assert (fast.estimate.samples, fast.stopped) == (80, "budget")
+    assert (fast.estimate.samples, fast.stopped) == (64, "budget")
 
 
-def test_more_stability_takes_more_samples(engine: Lime, image: np.ndarray) -> None:
-    low, high = (engine.explain(image, "PNEUMONIA", stability=share) for share in (0.5, 0.995))
-    assert low.estimate.samples < high.estimate.samples
-    assert high.stopped == "stability"
-    assert high.stability >= 0.995
+def test_more_stability_takes_more_samples_and_a_limit_is_admitted(
+    engine: Lime, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr_edge.lime.engine.LIMIT", 1000)
+    low, high, beyond = (
+        engine.explain(image, "PNEUMONIA", superpixels=60, stability=share) for share in (0.5, 0.94, 0.9999)
+    )
+    assert low.estimate.samples < high.estimate.samples < beyond.estimate.samples <= 1000
+    assert (low.stopped, high.stopped, beyond.stopped) == ("stability", "stability", "limit")
+    assert high.stability >= 0.94
+    assert beyond.stability < 0.9999
 
 
 @pytest.mark.parametrize(("count", "samples"), [(1, None), (4, None), (9, 600)])

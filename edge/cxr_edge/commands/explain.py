@@ -35,7 +35,7 @@ def explain(
         typer.Option(help="fast explains the log-odds; reference computes what the lime package does."),
     ] = "fast",
     segments: Annotated[Literal["slic", "grid", "quickshift"], typer.Option(help="How superpixels are made.")] = "slic",
-    superpixels: Annotated[int, typer.Option(min=1, help="About how many superpixels.")] = 36,
+    superpixels: Annotated[int, typer.Option(min=1, help="About how many superpixels.")] = 30,
     stability: Annotated[
         float | None,
         typer.Option(

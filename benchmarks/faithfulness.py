@@ -1,0 +1,179 @@
+"""Do the maps show what the network uses? Insertion, deletion, a randomised network, and the human lung masks.
+
+    python benchmarks/faithfulness.py [--radiographs 100] [--reference 1000]
+
+Insertion and deletion (Petsiuk et al. 2018): the area under the probability of the predicted label (before
+calibration) while the pixels are restored to a blurred copy, or blurred, in the order of the map; the interval is a
+bootstrap over radiographs. Randomised network (Adebayo et al. 2018): the rank correlation of a map with that of the
+same network with its convolution kernels shuffled; near 0 is right, near 1 means that the map shows the picture, not
+the network. Lungs: the share of the positive attribution that falls inside human-drawn masks, against the lungs' share
+of the area. `--reference 0` leaves out LIME's reference mode, which takes most of the time.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from common import inputs_of, model_for, parser, table
+from common import test_files as choose_files
+from cxr_edge.api import Model
+from cxr_edge.classifier import Classifier
+from cxr_edge.lime.explanation import LimeExplanation
+
+Map = NDArray[np.float32]
+STEPS = 20
+
+
+def methods(reference: int) -> dict[str, Callable[[Model, Map, int], Map]]:
+    """Input and number → attribution per pixel, by method."""
+
+    def cam(method: str) -> Callable[[Model, Map, int], Map]:
+        def run(model: Model, image: Map, _: int) -> Map:
+            (prediction,) = model.classifier.predict(image[None])
+            features, label = prediction.features, prediction.label
+            return model.explainer.gradcam.explain(features, label, method=method).upsample(*image.shape)
+
+        return run
+
+    def density(explained: LimeExplanation) -> Map:
+        sizes = np.bincount(explained.superpixels.labels.ravel())
+        return explained.superpixels.paint((explained.coefficients / sizes).astype(np.float32))
+
+    def fast(model: Model, image: Map, _: int) -> Map:
+        return density(model.explainer.lime.explain(image, model.classifier.predict(image[None])[0].label))
+
+    def by_package(model: Model, image: Map, _: int) -> Map:
+        label = model.classifier.predict(image[None])[0].label
+        return density(model.explainer.lime.explain_reference(image, label, samples=reference))
+
+    def chance(_: Model, image: Map, number: int) -> Map:
+        coarse = np.random.default_rng(number).uniform(0, 1, (7, 7)).astype(np.float32)
+        return np.asarray(cv2.resize(coarse, image.shape[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
+
+    found = {"Grad-CAM": cam("gradcam"), "HiResCAM": cam("hirescam"), "Grad-CAM++": cam("gradcam++")}
+    found["LIME fast"] = fast
+    if reference:
+        found["LIME reference"] = by_package
+    found["random 7 x 7 map"] = chance
+    return found
+
+
+def curves(model: Model, image: Map, attribution: Map) -> tuple[float, float]:
+    """Insertion and deletion area of one map."""
+    blurred = cv2.GaussianBlur(image, (0, 0), 10)
+    order = np.argsort(-attribution.ravel(), kind="stable")
+    rank = np.empty(order.size, np.int64)
+    rank[order] = np.arange(order.size)
+    rank = rank.reshape(image.shape)
+    cuts = np.linspace(0, order.size, STEPS + 1).astype(int)
+    inserted = np.stack([np.where(rank < cut, image, blurred) for cut in cuts])
+    deleted = np.stack([np.where(rank < cut, blurred, image) for cut in cuts])
+    (prediction,) = model.classifier.predict(image[None])
+    sign = 1 if prediction.label == model.bundle.manifest.positive else -1
+    areas = []
+    for pictures in (inserted, deleted):
+        scores = 1 / (1 + np.exp(-sign * model.classifier.logodds(pictures.astype(np.float32))))
+        areas.append(float((scores[:-1] + scores[1:]).mean() / 2))
+    return areas[0], areas[1]
+
+
+def randomised(model: Model) -> Model:
+    """The same network with the weights inside every convolution shuffled."""
+    name = model.bundle.manifest.precisions["fp32"].file
+    graph = onnx.load_from_string(model.bundle.model(name))
+    random = np.random.default_rng(0)
+    kernels = {node.input[1] for node in graph.graph.node if node.op_type == "Conv"}
+    for tensor in graph.graph.initializer:
+        if tensor.name in kernels:
+            values = numpy_helper.to_array(tensor)
+            shuffled = random.permutation(values.ravel()).reshape(values.shape)
+            tensor.CopyFrom(numpy_helper.from_array(shuffled, tensor.name))
+    models = MappingProxyType({**model.bundle.models, name: graph.SerializeToString()})
+    bundle = replace(model.bundle, models=models)
+    return Model(Classifier(bundle, provider="cpu", threads=model.classifier.session.threads))
+
+
+def spearman(one: Map, other: Map) -> float:
+    """Rank correlation; 0 where a map is constant."""
+    if one.min() == one.max() or other.min() == other.max():
+        return 0.0
+    first, second = (np.argsort(np.argsort(each[4::8, 4::8].ravel())) for each in (one, other))
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def inside_lungs(attribution: Map, mask: Map) -> tuple[float, float]:
+    """Share of the positive attribution inside the lungs, and the lungs' share of the area; NaN without any."""
+    counted = mask != 127
+    positive = np.maximum(attribution, 0)[counted]
+    lungs = mask[counted] == 255
+    return float(positive[lungs].sum() / positive.sum()) if positive.any() else np.nan, float(lungs.mean())
+
+
+def interval(values: list[float]) -> str:
+    """Mean with its 95 % bootstrap interval."""
+    known = np.array([value for value in values if not np.isnan(value)])
+    draws = np.random.default_rng(0).choice(known, (2000, len(known))).mean(axis=1)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return f"{known.mean():.3f} ({low:.3f} to {high:.3f})"
+
+
+def main() -> None:
+    """Measure and print."""
+    options = parser(__doc__)
+    options.add_argument("--radiographs", type=int, default=100)
+    options.add_argument(
+        "--reference", type=int, default=1000, help="samples of LIME's reference mode, 0 leaves it out"
+    )
+    options.add_argument("--randomised", type=int, default=10, help="radiographs for the randomised network")
+    arguments = options.parse_args()
+    model = model_for(arguments)
+    files = choose_files(arguments.data, arguments.radiographs)
+    images = inputs_of(files)
+    shuffled = randomised(model)
+    picked = set(np.linspace(0, len(images) - 1, min(arguments.randomised, len(images))).round().astype(int).tolist())
+    rows = []
+    for name, run in methods(arguments.reference).items():
+        insertion, deletion, sanity = [], [], []
+        shares: dict[str, list[float]] = {"NORMAL": [], "PNEUMONIA": []}
+        area: dict[str, list[float]] = {"NORMAL": [], "PNEUMONIA": []}
+        for number, (file, image) in enumerate(zip(files, images, strict=True)):
+            attribution = run(model, image, number)
+            one, other = curves(model, image, attribution)
+            insertion.append(one)
+            deletion.append(other)
+            mask = cv2.imread(str(_mask_of(arguments.data, file)), cv2.IMREAD_GRAYSCALE)
+            if mask is not None:
+                share, lungs = inside_lungs(attribution, mask)
+                shares[file.parent.name].append(share)
+                area[file.parent.name].append(lungs)
+            if number in picked and name != "random 7 x 7 map":
+                sanity.append(spearman(attribution, run(shuffled, image, number)))
+        rows.append(
+            [
+                name,
+                interval(insertion),
+                interval(deletion),
+                f"{np.mean(sanity):+.2f}" if sanity else "",
+                *(interval(shares[label]) for label in shares),
+            ]
+        )
+        print(f"{name} done", flush=True)
+    rows.append(["lungs' share of the area", "", "", "", *(interval(area[label]) for label in area)])
+    header = ["method", "insertion (more is better)", "deletion (less is better)", "against a randomised network"]
+    table([*header, "inside the lungs, NORMAL", "inside the lungs, PNEUMONIA"], rows)
+    print(f"{len(images)} test radiographs, attribution for the predicted label, 95 % bootstrap intervals")
+
+
+def _mask_of(data: Path, file: Path) -> Path:
+    return data / "lungmasks224" / Path(*file.parts[-3:]).with_suffix(".png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Grad-CAM: exactness against `tf.GradientTape` in Keras, and what it adds to a prediction.
+
+    python benchmarks/gradcam.py [--run RUN] [--radiographs 16] [--rounds 60]
+
+``--run`` names the `cxr-train` run folder that the bundle was exported from; without it only the time is measured.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from common import alternate, inputs_of, model_for, parser, table
+from common import test_files as choose_files
+from cxr_edge.api import Model
+
+
+def main() -> None:
+    """Measure and print."""
+    options = parser(__doc__)
+    options.add_argument("--run", type=Path, default=None)
+    options.add_argument("--radiographs", type=int, default=16)
+    options.add_argument("--rounds", type=int, default=60)
+    arguments = options.parse_args()
+    model = model_for(arguments)
+    images = inputs_of(choose_files(arguments.data, arguments.radiographs))
+    classifier, gradcam = model.classifier, model.explainer.gradcam
+
+    def predict() -> None:
+        classifier.predict(images[0][None])
+
+    def both() -> None:
+        gradcam.explain(classifier.predict(images[0][None])[0].features, "PNEUMONIA")
+
+    both()
+    seconds = alternate({"predict": predict, "predict + Grad-CAM": both}, arguments.rounds)
+    rows = [[name, f"{value * 1e3:.2f} ms", f"{value / seconds['predict']:.3f}"] for name, value in seconds.items()]
+    table(["warm, batch 1", "median", "of predict"], rows)
+    if arguments.run is not None:
+        worst = _against_keras(model, images, arguments.run)
+        rows = [[name, f"{value:.1e}"] for name, value in worst.items()]
+        table([f"largest difference on {len(images)} radiographs, both targets", "of the map's maximum"], rows)
+
+
+def _against_keras(model: Model, images: list[np.ndarray], run: Path) -> dict[str, float]:
+    """Largest difference of gradients and maps, as a share of the largest value."""
+    import keras
+    import tensorflow as tf
+
+    network = keras.saving.load_model(run / "model.keras", compile=False)
+    features = keras.Model(network.input, network.get_layer("pooled").input)
+    layers = network.layers[[layer.name for layer in network.layers].index("pooled") :]
+    worst = {"gradients": 0.0, "map": 0.0}
+    for image in images:
+        (prediction,) = model.classifier.predict(image[None])
+        for target, label in enumerate(model.explainer.gradcam.labels):
+            maps = features(image[None], training=False)
+            with tf.GradientTape() as tape:
+                tape.watch(maps)
+                value = maps
+                for layer in layers:
+                    value = layer(value)
+                score = value[0, target]
+            gradient = tape.gradient(score, maps).numpy()[0]
+            expected = np.maximum((gradient.mean((0, 1)) * maps.numpy()[0]).sum(2), 0)
+            found = model.explainer.gradcam.explain(prediction.features, label).raw
+            slope = model.explainer.gradcam.gradients(prediction.features, label)
+            worst["gradients"] = max(worst["gradients"], float(np.abs(slope - gradient).max() / np.abs(gradient).max()))
+            if expected.max() > 0:
+                worst["map"] = max(worst["map"], float(np.abs(found - expected).max() / expected.max()))
+    return worst
+
+
+if __name__ == "__main__":
+    main()
