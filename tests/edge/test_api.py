@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import cxr_edge
+from cxr_edge.bundle import DEFAULT
 from cxr_edge.records import to_line
 
 
@@ -62,3 +63,15 @@ def test_every_public_name_is_there():
         assert getattr(cxr_edge, name).__module__.startswith("cxr_edge.")
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         cxr_edge.nonsense  # noqa: B018
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not DEFAULT.is_dir(), reason="no bundle is installed")
+def test_originals_are_called_as_their_224_copies(data_folder):
+    installed = cxr_edge.load(provider="cpu")
+    pairs = []
+    for original in sorted(data_folder.glob("originals/*/*.jpeg")):
+        copy = data_folder / "kermany224" / "train" / original.parent.name / original.name
+        pairs.append((installed.predict(original), installed.predict(copy)))
+    assert sum(full.label == small.label for full, small in pairs) >= 79
+    assert np.median([abs(full.probability - small.probability) for full, small in pairs]) <= 0.01
