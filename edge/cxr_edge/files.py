@@ -2,13 +2,39 @@
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing so that a reader, or a crash, never meets half of it.
+
+    The bytes go to a temporary file in the same folder, to the disk, and take the name in one step when the block ends
+    without an exception.
+
+    Args:
+        path: Where to; an existing file is replaced.
+
+    Raises:
+        OSError: The folder is missing, full or not writable; nothing is left behind.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a crash, never meets half of it.
-
-    The bytes go to a temporary file in the same folder, to the disk, and then take the name in one step.
+    """Write a whole file as `open_atomically` does.
 
     Args:
         path: Where to; an existing file is replaced.
@@ -17,13 +43,5 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: The folder is missing, full or not writable; nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with open_atomically(path) as file:
+        file.write(data)

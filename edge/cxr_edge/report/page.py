@@ -1,0 +1,115 @@
+"""The page for people: one HTML file that shows the pictures beside it and asks no other machine for anything."""
+
+import hashlib
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from cxr_edge import __version__
+from cxr_edge.files import open_atomically
+from cxr_edge.records import RESEARCH_USE
+from cxr_edge.report.rows import COLUMNS, Journal, Row
+from cxr_edge.report.summary import Summary, bars
+from cxr_edge.text import printable
+
+PICTURES = ("thumbnail.jpg", "gradcam.jpg", "figure.png")
+LISTED = 50_000  # answers, and as many failures: what a browser still opens at once
+_CHART_HEIGHT = 72
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def write_page(path: Path, journal: Journal, summary: Summary) -> None:
+    """Write ``report.html``.
+
+    The page lists every input; of more than `LISTED` answers those of the highest probability, and says so.
+
+    Args:
+        path: Where to, in the output folder.
+        journal: What is listed.
+        summary: The counts over the whole journal.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    environment = Environment(
+        loader=PackageLoader("cxr_edge.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    template = environment.get_template("report.html.jinja")
+    # Which texts may run is fixed by their hashes: nothing that a file name smuggles in can.
+    style, script = (_asset(name) for name in ("report.css", "report.js"))
+    columns = [column.name for column in COLUMNS if column.name not in summary.common]
+    header = {"columns": columns, "common": summary.common, "positive": summary.positive, "pictures": PICTURES}
+    content = template.stream(
+        title=printable(path.parent.resolve().name),
+        scan=_parameters(path.parent),
+        created=datetime.now(UTC),
+        version=__version__,
+        research_use=RESEARCH_USE,
+        summary=summary,
+        bars=bars(summary.histogram(), height=_CHART_HEIGHT),
+        chart_height=_CHART_HEIGHT,
+        listed=LISTED,
+        style=style,
+        script=script,
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        header=_json(header),
+        entries=_entries(path.parent, journal, columns, summary),
+    )
+    content.enable_buffering(256)
+    with open_atomically(path) as file:
+        content.dump(file, encoding="utf-8", errors="backslashreplace")
+
+
+def _entries(folder: Path, journal: Journal, columns: list[str], summary: Summary) -> Iterator[Markup]:
+    """Give each listed row as a line of JSON: the values of the columns that vary, then a bit for each picture."""
+    least = summary.least(LISTED)
+    listed = {"ok": 0, "error": 0}
+    comma = ""
+    for row in journal.rows():
+        if (row["status"] == "ok" and row["probability"] < least) or listed[row["status"]] == LISTED:
+            continue
+        listed[row["status"]] += 1
+        yield Markup(f"{comma}{_json([*(row[name] for name in columns), _pictures(folder, row)])}")  # noqa: S704
+        comma = ",\n"
+
+
+def _pictures(folder: Path, row: Row) -> int:
+    """Say which of `PICTURES` lie in the assets of a content, one bit each."""
+    sha256 = row["sha256"]
+    if sha256 is None or not _SHA256.fullmatch(sha256):
+        return 0
+    try:
+        names = {path.name for path in (folder / "assets" / sha256[:2] / sha256).iterdir()}
+    except OSError:
+        return 0
+    return sum(1 << index for index, name in enumerate(PICTURES) if name in names)
+
+
+def _parameters(folder: Path) -> dict[str, Any]:
+    """Read what the scan says about itself; a journal without that is reported all the same."""
+    try:
+        return json.loads((folder / "scan.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+
+
+def _asset(name: str) -> Markup:
+    return Markup(files("cxr_edge.report").joinpath("templates", name).read_text("utf-8"))  # noqa: S704
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _json(value: object) -> Markup:
+    """Write JSON that may stand in HTML: nothing in it can end its element or begin another."""
+    return Markup(json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", r"\u003c"))  # noqa: S704

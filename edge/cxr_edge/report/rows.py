@@ -1,0 +1,132 @@
+"""Journal records → flat rows of one fixed set of columns."""
+
+import json
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from cxr_edge.errors import UsageError
+from cxr_edge.scan.journal import FILE
+from cxr_edge.text import printable
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the tables.
+
+    Attributes:
+        name: Its heading.
+        kind: ``text``, ``texts`` (a list of them), ``real`` or ``whole``.
+        keys: Where a record holds the value.
+    """
+
+    name: str
+    kind: Literal["text", "texts", "real", "whole"]
+    keys: tuple[str, ...]
+
+
+COLUMNS = (
+    Column("path", "text", ("path",)),
+    Column("status", "text", ("status",)),
+    Column("label", "text", ("label",)),
+    Column("probability", "real", ("probability",)),
+    Column("logodds", "real", ("logodds",)),
+    Column("threshold", "real", ("threshold",)),
+    Column("operating_point", "text", ("operating_point",)),
+    Column("warnings", "texts", ("warnings",)),
+    Column("error_kind", "text", ("error", "kind")),
+    Column("error_message", "text", ("error", "message")),
+    Column("explained", "text", ("explanation", "target")),
+    Column("time", "text", ("time",)),
+    Column("sha256", "text", ("sha256",)),
+    Column("format", "text", ("source", "format")),
+    Column("width", "whole", ("source", "width")),
+    Column("height", "whole", ("source", "height")),
+    Column("bits", "whole", ("source", "bits")),
+    Column("steps", "texts", ("source", "steps")),
+    Column("modality", "text", ("source", "modality")),
+    Column("body_part", "text", ("source", "body_part")),
+    Column("view_position", "text", ("source", "view_position")),
+    Column("patient_age_years", "real", ("source", "patient_age_years")),
+    Column("provider", "text", ("provider",)),
+    Column("precision", "text", ("precision",)),
+    Column("bundle_name", "text", ("bundle", "name")),
+    Column("bundle_version", "text", ("bundle", "version")),
+    Column("bundle_sha256", "text", ("bundle", "sha256")),
+)
+
+
+def flatten(record: dict[str, Any]) -> Row:
+    """Give a record's row: one value for every column, None where the record has none.
+
+    Text is made printable: line breaks and bytes of a path that are no UTF-8 become escapes.
+    """
+    row: Row = {}
+    for column in COLUMNS:
+        value: Any = record
+        for key in column.keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        if isinstance(value, str):
+            value = printable(value)
+        elif column.kind == "texts":
+            value = [printable(text) for text in value or ()]
+        row[column.name] = value
+    return row
+
+
+class Journal:
+    """The records of an output folder as they are now; what a running scan appends later is left out.
+
+    Of several records of one path the last counts: a failure may be tried again, a watched file may change.
+
+    Args:
+        folder: Output folder of a scan.
+
+    Raises:
+        UsageError: The folder has no journal, or a line of it is no record.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        keys = array("Q")  # eight bytes for a path, however long it is and however many there are
+        for record in self._records():
+            path = record["path"].encode("utf-8", "surrogateescape")
+            keys.append(int.from_bytes(blake2b(path, digest_size=8).digest()))
+        self._lines = len(keys)
+        self._last = np.zeros(self._lines, bool)
+        _, from_end = np.unique(np.array(keys, np.uint64)[::-1], return_index=True)
+        self._last[self._lines - 1 - from_end] = True
+
+    def rows(self) -> Iterator[Row]:
+        """Read the rows one by one, in the order of the journal."""
+        for record, last in zip(islice(self._records(), self._lines), self._last, strict=True):
+            if last:
+                yield flatten(record)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        try:
+            lines = self.path.open("rb")
+        except OSError as error:
+            raise UsageError(
+                f"{self.path}: cannot be read ({error.strerror}); expected the output folder of cxr-edge scan"
+            ) from error
+        with lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.endswith(b"\n"):
+                    return  # being written, or cut off by a crash
+                try:
+                    record = json.loads(line)
+                    record["path"], record["status"]
+                except (ValueError, KeyError, TypeError) as error:
+                    raise UsageError(
+                        f"{self.path}: line {number} is no record of a scan; delete that line and type the same again"
+                    ) from error
+                yield record
