@@ -65,28 +65,34 @@ def read_dicom(data: bytes, path: Path | None = None) -> Radiograph:
             syntax has no decoder here. No message quotes a value that could identify somebody.
     """
     with _silent():
-        dataset = _dataset(data)
-        stored = _stored(dataset, data)
-        steps: list[str] = []
-        doubts = _doubts(dataset)
         try:
-            pixels = to_grey(dataset, stored, steps, doubts)
-        except (AttributeError, KeyError, ValueError, TypeError, IndexError, NotImplementedError):
-            raise InputError("its lookup tables are damaged; export the image again", kind="damaged") from None
-        source = Source(
-            path,
-            "DICOM",
-            int(dataset.Columns),
-            int(dataset.Rows),
-            int(dataset.BitsStored),
-            tuple(steps),
-            modality=_code(dataset, "Modality"),
-            body_part=_code(dataset, "BodyPartExamined"),
-            view_position=_code(dataset, "ViewPosition"),
-            patient_age_years=_age(dataset),
-        )
+            return _read(data, path)
+        except InputError:
+            raise
+        except Exception:  # noqa: BLE001  # on damaged files pydicom raises almost anything, quoting their values
+            raise InputError("the DICOM data are damaged or cut off; fetch the file again", kind="damaged") from None
+
+
+def _read(data: bytes, path: Path | None) -> Radiograph:
+    dataset = _dataset(data)
+    stored = _stored(dataset, data)
+    steps: list[str] = []
+    doubts = _doubts(dataset)
+    pixels = to_grey(dataset, stored, steps, doubts)
     if pixels.min() == pixels.max():
         doubts.append("Every pixel has the same value: this is no radiograph.")
+    source = Source(
+        path,
+        "DICOM",
+        int(dataset.Columns),
+        int(dataset.Rows),
+        int(dataset.BitsStored),
+        tuple(steps),
+        modality=_code(dataset, "Modality"),
+        body_part=_code(dataset, "BodyPartExamined"),
+        view_position=_code(dataset, "ViewPosition"),
+        patient_age_years=_age(dataset),
+    )
     return Radiograph(pixels, 1.0, source, tuple(doubts))
 
 
@@ -104,13 +110,8 @@ def _silent() -> Iterator[None]:
 
 
 def _dataset(data: bytes) -> Dataset:
-    try:
-        _check_inflated_size(data)
-        dataset = dcmread(BytesIO(data), force=True, specific_tags=list(_TAGS))
-    except InputError:
-        raise
-    except Exception:  # noqa: BLE001  # pydicom raises almost anything on damaged files, quoting their values
-        raise InputError("the DICOM data are damaged or cut off; fetch the file again", kind="damaged") from None
+    _check_inflated_size(data)
+    dataset = dcmread(BytesIO(data), force=True, specific_tags=list(_TAGS))
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         dataset.file_meta = FileMetaDataset()
@@ -130,12 +131,8 @@ def _check_inflated_size(data: bytes) -> None:
 
 def _stored(dataset: Dataset, data: bytes) -> NDArray[Any]:
     """Decode the pixels as stored; YBR becomes RGB."""
-    try:
-        rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
-        frames = int(dataset.get("NumberOfFrames") or 1)
-        syntax = dataset.file_meta.TransferSyntaxUID
-    except (TypeError, ValueError):
-        raise InputError("its size or number of frames cannot be read; export it again", kind="damaged") from None
+    rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
+    syntax = dataset.file_meta.TransferSyntaxUID
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
         raise InputError("floating-point pixel data (7FE0,0008) have no grey scale here", kind="unsupported")
     if "PixelData" not in dataset:
@@ -143,7 +140,7 @@ def _stored(dataset: Dataset, data: bytes) -> NDArray[Any]:
         if b"\xe0\x7f\x10\0" in data:
             raise InputError("cut off inside its pixel data (7FE0,0010); fetch it again", kind="truncated")
         raise InputError("a DICOM file without pixel data (7FE0,0010); expected an image", kind="no-pixels")
-    check_size(columns, rows, frames)
+    check_size(columns, rows, int(dataset.get("NumberOfFrames") or 1))
     try:
         if not syntax.is_valid:
             raise InputError("an invalid transfer syntax (0002,0010); export the image again", kind="damaged")
@@ -152,10 +149,7 @@ def _stored(dataset: Dataset, data: bytes) -> NDArray[Any]:
         raise InputError(f"transfer syntax {syntax.name} ({syntax}) is no still image", kind="unsupported") from None
     if not decoder.is_available:
         raise InputError(f"no decoder for {syntax.name} ({syntax}); install one: {_INSTALL}", kind="missing-decoder")
-    if (
-        len(dataset.PixelData) < rows * columns * int(dataset.get("BitsAllocated") or 8) // 8
-        and not syntax.is_compressed
-    ):
+    if not syntax.is_compressed and len(dataset.PixelData) < rows * columns * int(dataset.BitsAllocated) // 8:
         raise InputError(f"cut off before the end of its {columns}x{rows} pixels; fetch it again", kind="truncated")
     try:
         return pixel_array(dataset)

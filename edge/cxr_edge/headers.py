@@ -74,7 +74,7 @@ def read_header(data: bytes) -> Header | None:
         The facts, or None if the bytes are neither JPEG, PNG, TIFF nor BMP.
 
     Raises:
-        EOFError: The file ends before it has stated its size.
+        EOFError: The file ends, or is damaged, before it has stated its size.
     """
     for magic, parse in (
         (b"\xff\xd8\xff", _jpeg),
@@ -88,7 +88,7 @@ def read_header(data: bytes) -> Header | None:
         if data.startswith(magic):
             try:
                 return parse(data)
-            except (struct.error, IndexError) as error:
+            except (struct.error, IndexError, KeyError, ValueError) as error:
                 raise EOFError from error
     return None
 
@@ -121,10 +121,7 @@ def _png(data: bytes) -> Header:
     while position + 12 <= len(data):
         length, name = struct.unpack_from(">I4s", data, position)
         end = position + 8 + length
-        if (
-            end + 4 > len(data)
-            or zlib.crc32(data[position + 4 : end]) != struct.unpack_from(">I", data, end)[0]
-        ):
+        if end + 4 > len(data) or zlib.crc32(data[position + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
             break
         if name == b"eXIf":
             orientation = _exif_orientation(data[position + 8 : end])
@@ -158,9 +155,7 @@ def _tiff(data: bytes) -> Header:
     photometric = page.get(262, [1])[0]
     offsets = page.get(273) or page.get(324) or ()
     counts = page.get(279) or page.get(325) or ()
-    complete = bool(offsets) and all(
-        start + size <= len(data) for start, size in zip(offsets, counts, strict=False)
-    )
+    complete = bool(offsets) and all(start + size <= len(data) for start, size in zip(offsets, counts, strict=False))
     return Header(
         "TIFF",
         width,

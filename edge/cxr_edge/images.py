@@ -81,7 +81,7 @@ def decode(data: bytes, path: Path | None = None) -> Radiograph:
     try:
         header = read_header(data)
     except EOFError as error:
-        raise InputError("cut off inside its header; fetch the file again", kind="truncated") from error
+        raise InputError("cut off or damaged in its header; fetch the file again", kind="truncated") from error
     if header is None:
         if other := other_format(data):
             raise InputError(f"a {other} file; save it as PNG, JPEG, TIFF, BMP or DICOM", kind="unsupported")

@@ -1,3 +1,4 @@
+import contextlib
 import struct
 import zlib
 
@@ -230,6 +231,20 @@ def test_bytes_after_the_end_of_a_jpeg_do_no_harm():
 )
 def test_what_is_no_radiograph_gets_its_own_error(data, kind):
     assert kind_of(data) == kind
+
+
+@pytest.mark.parametrize("suffix", [".jpeg", ".png", ".tiff", ".bmp", ".dcm"])
+def test_damage_anywhere_is_either_survived_or_an_input_error(suffix, radiographs):
+    data = (radiographs / "nih_dx_chest.dcm").read_bytes() if suffix == ".dcm" else encode(suffix, RGB)
+    rng = np.random.default_rng(0)
+    # The tags are at the start of a DICOM file and at the end of the TIFF that OpenCV writes.
+    places = np.arange(len(data))[-400:] if suffix == ".tiff" else np.arange(min(len(data), 1500))
+    for _ in range(60):
+        damaged = bytearray(data)
+        for position in rng.choice(places, 3):
+            damaged[position] = rng.integers(256)
+        with contextlib.suppress(InputError):
+            read_radiograph(bytes(damaged))
 
 
 def test_a_thumbnail_is_no_second_page():
