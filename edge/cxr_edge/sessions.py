@@ -74,10 +74,14 @@ def open_session(model: bytes | Path, *, provider: Provider = "auto", threads: i
         # Preloading prints what it misses, to where the results go.
         with redirect_stdout(StringIO()) as missed:
             onnxruntime.preload_dlls()
+        onnxruntime.set_default_logger_severity(4)  # a start that fails is told below, with its cure
         inference = _open(model, [_CUDA, _CPU], threads)
+        onnxruntime.set_default_logger_severity(2)
         if inference.get_providers()[0] == _CUDA:
             return Session(inference, "cuda", "asked for" if provider == "cuda" else "CUDA started", threads)
-        reason = f"CUDA did not start ({' '.join(missed.getvalue().split()) or 'ONNX Runtime gives no reason'})"
+        reason = (
+            f"CUDA did not start ({missed.getvalue().partition(chr(10))[0] or 'no driver, or not a supported GPU'})"
+        )
     if provider == "cuda":
         raise ProviderError(f"CUDA was asked for, but {reason}; {_CURE}")
     return Session(_open(model, [_CPU], threads), "cpu", reason, threads)
