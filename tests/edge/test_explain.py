@@ -10,6 +10,8 @@ import pytest
 from cxr_edge.api import Model, load
 from cxr_edge.errors import UsageError
 from cxr_edge.explainer import LimeOptions
+from cxr_edge.lime.engine import DEFAULT_STABILITY, REFERENCE_SAMPLES
+from cxr_edge.superpixels import DEFAULT_COUNT
 
 PICTURES = {"figure.png", "gradcam.png", "lime-region.png", "lime-whole.png", "lime-pros-cons.png"}
 
@@ -68,6 +70,12 @@ def test_nothing_is_replaced_without_force(tiny_bundle: Path, files: list[Path],
     assert (tmp_path / files[1].stem / "figure.png").exists()
     assert run(files[0], *options, "--force").returncode == 0
     assert record.stat().st_mtime_ns > before
+
+
+def test_help_states_the_defaults_that_are_used() -> None:
+    shown = " ".join(run("--help").stdout.replace("\u2502", " ").split())
+    for default in (DEFAULT_STABILITY, DEFAULT_COUNT, REFERENCE_SAMPLES):
+        assert str(default) in shown
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,9 @@ def explain(
         typer.Option(help="fast explains the log-odds; reference computes what the lime package does."),
     ] = "fast",
     segments: Annotated[Literal["slic", "grid", "quickshift"], typer.Option(help="How superpixels are made.")] = "slic",
-    superpixels: Annotated[int, typer.Option(min=1, help="About how many superpixels.")] = 30,
+    superpixels: Annotated[
+        int | None, typer.Option(min=1, help="About how many superpixels.", show_default="30")
+    ] = None,
     stability: Annotated[
         float | None,
         typer.Option(
@@ -70,11 +72,12 @@ def explain(
     from cxr_edge.explainer import LimeOptions
     from cxr_edge.inputs import find_images
     from cxr_edge.records import RESEARCH_USE, Failure
+    from cxr_edge.superpixels import DEFAULT_COUNT
 
     how = LimeOptions(
         mode=lime,
         segments=segments,
-        superpixels=superpixels,
+        superpixels=superpixels or DEFAULT_COUNT,
         samples=samples,
         seed=seed,
         stability=stability,
