@@ -12,6 +12,8 @@ import typer
 from cxr_edge import __version__
 from cxr_edge.commands.explain import explain
 from cxr_edge.commands.predict import predict
+from cxr_edge.commands.report import report
+from cxr_edge.commands.scan import scan
 from cxr_edge.commands.verify import verify
 from cxr_edge.errors import CxrEdgeError
 from cxr_edge.text import printable
@@ -26,6 +28,8 @@ app = typer.Typer(
 )
 app.command()(predict)
 app.command()(explain)
+app.command()(scan)
+app.command()(report)
 app.command()(verify)
 
 

@@ -36,7 +36,7 @@ def _images_in(folder: Path) -> Iterator[Path | Failure]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(parent, name)
-            if not name.startswith(".") and (path.suffix.lower() in SUFFIXES or _is_dicom(path)):
+            if holds_image(path):
                 found = True
                 yield path
     for error in unreadable:
@@ -45,6 +45,11 @@ def _images_in(folder: Path) -> Iterator[Path | Failure]:
     if not found and not unreadable:
         message = f"{folder}: no images in this folder; expected {', '.join(sorted(SUFFIXES))} or DICOM files"
         yield Failure(folder, InputError(message, kind="no-images"))
+
+
+def holds_image(path: Path) -> bool:
+    """Say whether a file found in a folder is to be answered: by its suffix or as DICOM under any name, never hidden."""
+    return not path.name.startswith(".") and (path.suffix.lower() in SUFFIXES or _is_dicom(path))
 
 
 def _is_dicom(path: Path) -> bool:

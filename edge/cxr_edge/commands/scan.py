@@ -1,0 +1,109 @@
+"""``cxr-edge scan``: folders → a journal, tables and a report."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from cxr_edge.commands import options
+from cxr_edge.text import printable
+
+
+def scan(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE|FOLDER", help="JPEG, PNG, TIFF, BMP or DICOM; folders.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the results; an earlier scan in it goes on.")],
+    explain: Annotated[
+        Literal["none", "gradcam", "lime", "both"], typer.Option(help="Which explanations; lime takes seconds each.")
+    ] = "none",
+    explain_if: Annotated[Literal["positive", "all"], typer.Option(help="Which answers are explained.")] = "positive",
+    formats: Annotated[
+        str, typer.Option(help="Of jsonl, csv, parquet, html; html writes a thumbnail of every radiograph.")
+    ] = "jsonl,csv,html",
+    watch: Annotated[bool, typer.Option("--watch", help="Go on with files as they arrive, until Ctrl-C.")] = False,
+    poll: Annotated[
+        float | None,
+        typer.Option(min=0.1, metavar="SECONDS", help="With --watch: look this often, for network shares."),
+    ] = None,
+    recursive: Annotated[bool, typer.Option(help="Search sub-folders.")] = True,
+    include: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Only such names, or paths if it has a slash; repeatable.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="No such files or folders; repeatable.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Radiographs in work at once, each on one core.", show_default="usable cores"),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Radiographs that run together.", show_default="1 on a CPU, 16 on CUDA"),
+    ] = None,
+    bundle: options.Bundle = None,
+    provider: options.Provider = "auto",
+    precision: options.Precision = "fp32",
+    operating_point: options.OperatingPoint = None,
+) -> None:
+    """Answer whole folders, restartable at any moment, with a report to look through.
+
+    OUT/results.jsonl holds one record per input and only ever grows; all else in OUT derives from it. The same command
+    goes on where it was stopped. Research use only: not a medical device. Exits with 3 if some inputs could not be
+    answered.
+    """
+    from cxr_edge.errors import InputError, UsageError
+    from cxr_edge.records import RESEARCH_USE
+    from cxr_edge.report import check_formats, write_reports
+
+    reports = [name for name in formats.split(",") if name != "jsonl"]  # the journal is always written
+    check_formats(reports)
+    if poll is not None and not watch:
+        raise UsageError("--poll says how --watch looks for files; add --watch")
+
+    from cxr_edge.api import load
+    from cxr_edge.scan import local
+    from cxr_edge.scan.discovery import Discovery
+    from cxr_edge.scan.parameters import Parameters
+    from cxr_edge.sessions import usable_cores
+
+    model = load(bundle, provider=provider, threads=1, precision=precision, operating_point=operating_point)
+    parameters = Parameters(
+        bundle=model.bundle.to_json(),
+        provider=model.classifier.session.provider,
+        precision=precision,
+        operating_point=model.classifier.operating_point,
+        explain=explain,
+        explain_if=explain_if,
+        pictures="html" in reports,
+    )
+    out = out.absolute()
+    discovery = Discovery(
+        tuple(path.absolute() for path in inputs),
+        recursive=recursive,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        output=out,
+    )
+    finish = local.scan(
+        model,
+        discovery,
+        parameters,
+        out=out,
+        workers=workers or usable_cores(),
+        batch_size=batch_size or (16 if parameters.provider == "cuda" else 1),
+        watch=watch,
+        poll=poll,
+    )
+    if not finish.stopped or watch:
+        write_reports(out, formats=reports)
+    typer.echo(str(finish.tally))
+    typer.echo(RESEARCH_USE, err=True)
+    if finish.stopped and not watch:
+        typer.echo(printable(f"Stopped; the same command goes on from here: {out}"), err=True)
+        raise typer.Exit(130)
+    if not finish.tally.total and not watch:
+        raise InputError("no images found; expected JPEG, PNG, TIFF, BMP or DICOM files", kind="no-images")
+    if finish.tally.errors:
+        raise typer.Exit(InputError.exit_code)

@@ -1,0 +1,75 @@
+"""The engine for one machine."""
+
+import sys
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+
+from cxr_edge.api import Model
+from cxr_edge.scan.discovery import Discovery
+from cxr_edge.scan.folder import hold
+from cxr_edge.scan.parameters import Parameters
+from cxr_edge.scan.pipeline import Pipeline
+from cxr_edge.scan.progress import Display, counting
+from cxr_edge.scan.signals import stopped_by_signals
+from cxr_edge.scan.tally import Tally
+from cxr_edge.scan.watching import watch_for
+from cxr_edge.scan.worker import Worker
+from cxr_edge.text import printable
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How a scan ended.
+
+    Attributes:
+        tally: The counts.
+        stopped: Whether somebody asked it to stop.
+    """
+
+    tally: Tally
+    stopped: bool
+
+
+def scan(
+    model: Model,
+    discovery: Discovery,
+    parameters: Parameters,
+    *,
+    out: Path,
+    workers: int,
+    batch_size: int,
+    watch: bool = False,
+    poll: float | None = None,
+) -> Finish:
+    """Answer everything that is found and not yet recorded.
+
+    Args:
+        model: What answers; on a CPU opened with one thread, because every worker has a core of its own.
+        discovery: What to look for.
+        parameters: What is asked.
+        out: The output folder, new or from an earlier scan of the same parameters.
+        workers: Batches in work at once.
+        batch_size: Radiographs that go through the network together.
+        watch: Whether to go on with files as they arrive, until Ctrl-C or SIGTERM.
+        poll: See `watch_for`.
+
+    Raises:
+        UsageError: The output folder is in use or holds records of other parameters.
+        OutputError: Results cannot be written.
+        BundleError: The network answers NaN.
+    """
+    cv2.setNumThreads(1)  # every worker keeps one core busy; more threads would only get in each other's way
+    with hold(out, parameters) as folder, stopped_by_signals() as stop:
+        if folder.stale:
+            sys.stderr.write(printable(f"An earlier scan ended abruptly ({folder.stale}); going on after it.") + "\n")
+        worker = Worker(model, parameters, folder.journal.index, out)
+        counted = nullcontext() if watch else counting(discovery, stop)
+        with counted as expected, Display(model.bundle.manifest.positive, expected) as display:
+            pipeline = Pipeline(
+                worker, folder.journal, workers=workers, batch_size=batch_size, stop=stop, report=display.show
+            )
+            tally = pipeline.run(watch_for(discovery, stop, poll=poll) if watch else discovery.find())
+        return Finish(tally, stop.is_set())

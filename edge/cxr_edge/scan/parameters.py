@@ -1,0 +1,41 @@
+"""What the records of a scan depend on: a journal holds records of one set of parameters only."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+Explain = Literal["none", "gradcam", "lime", "both"]
+ExplainIf = Literal["positive", "all"]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The parameters.
+
+    Attributes:
+        bundle: Name, version and SHA-256 of the bundle that answers.
+        provider: What really computes, ``cpu`` or ``cuda``.
+        precision: ``fp32`` or ``int8``.
+        operating_point: The name of the threshold.
+        explain: Which explanations.
+        explain_if: Whether every answer is explained or only positive ones.
+        pictures: Whether thumbnails, heat maps and figures are written for the report.
+    """
+
+    bundle: dict[str, str]
+    provider: str
+    precision: str
+    operating_point: str
+    explain: Explain
+    explain_if: ExplainIf
+    pictures: bool
+
+    @property
+    def digest(self) -> str:
+        """A short hash that every record carries."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, object]:
+        """Give the parameters as ``scan.json`` holds them."""
+        return asdict(self)

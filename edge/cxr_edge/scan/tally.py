@@ -1,0 +1,40 @@
+"""Counts of a scan."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from cxr_edge.scan.index import State
+
+
+@dataclass
+class Tally:
+    """How many inputs had which outcome; one of the two things here that change.
+
+    Attributes:
+        labels: Answers by label.
+        errors: Failures by kind.
+        known: How many of all these were in the journal before.
+    """
+
+    labels: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    known: int = 0
+
+    @property
+    def total(self) -> int:
+        """All inputs so far."""
+        return self.labels.total() + self.errors.total()
+
+    def count(self, state: State, *, known: bool) -> None:
+        """Count one input."""
+        self.known += known
+        if state.failed:
+            self.errors[state.outcome.removeprefix("error: ")] += 1
+        else:
+            self.labels[state.outcome] += 1
+
+    def __str__(self) -> str:
+        labels = ", ".join(f"{number} {label}" for label, number in sorted(self.labels.items()))
+        errors = ", ".join(f"{kind} {number}" for kind, number in self.errors.most_common())
+        parts = [labels or "no answers", f"{self.errors.total()} errors" + (f" ({errors})" if errors else "")]
+        return f"{self.total} inputs: {', '.join(parts)}; {self.known} were answered before"

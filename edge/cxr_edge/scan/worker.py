@@ -1,0 +1,168 @@
+"""Paths → records: what one thread of the pool does."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cxr_edge.api import Model
+from cxr_edge.errors import InputError
+from cxr_edge.images import decode, read_content
+from cxr_edge.radiograph import Radiograph
+from cxr_edge.records import Answer, Failure
+from cxr_edge.scan.index import Index
+from cxr_edge.scan.parameters import Parameters
+from cxr_edge.scan.pictures import write_pictures
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A file that was read.
+
+    Attributes:
+        path: The file.
+        sha256: The hash of its content.
+        radiograph: What it holds.
+    """
+
+    path: Path
+    sha256: str
+    radiograph: Radiograph
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of one path.
+
+    Attributes:
+        path: The path.
+        sha256: The hash of its content, None where none could be read.
+        record: What to say about it; None where the journal says it, or another thread works on the same content.
+    """
+
+    path: Path
+    sha256: str | None
+    record: dict[str, Any] | None = None
+
+
+class Worker:
+    """Answers files; safe to use from several threads.
+
+    Args:
+        model: What answers.
+        parameters: What is asked.
+        index: What is recorded already.
+        out: The output folder.
+    """
+
+    def __init__(self, model: Model, parameters: Parameters, index: Index, out: Path) -> None:
+        self._model = model
+        self._parameters = parameters
+        self._index = index
+        self._out = out
+        if parameters.explain != "none":
+            # Loaded before there are threads, which would load it several times over.
+            _ = model.explainer.lime if parameters.explain != "gradcam" else model.explainer.gradcam
+
+    def work(self, jobs: Sequence[Path | Failure]) -> list[Outcome]:
+        """Read, decode, answer and explain; the readable ones of ``jobs`` go through the network together.
+
+        Raises:
+            OutputError: Pictures cannot be written.
+            BundleError: The network answers NaN.
+        """
+        looked = [self._look(job) for job in jobs]
+        decoded = [each for each in looked if isinstance(each, Decoded)]
+        answers = iter(self._model.predict_batch([each.radiograph for each in decoded]) if decoded else ())
+        return [self._answered(each, next(answers)) if isinstance(each, Decoded) else each for each in looked]
+
+    def _look(self, job: Path | Failure) -> Decoded | Outcome:
+        if isinstance(job, Failure):
+            return self._failed(job, None)
+        try:
+            data, sha256 = read(job)
+        except InputError as error:
+            return self._failed(Failure(job, error), None)
+        # A failure is tried again: its cause, such as a decoder that was not installed, may be gone.
+        if not self._index.claim(sha256) and not self._index.failed(str(job)):
+            return Outcome(job, sha256)
+        try:
+            return Decoded(job, sha256, decode_named(data, job))
+        except InputError as error:
+            return self._failed(Failure(job, error), sha256)
+
+    def _failed(self, failure: Failure, sha256: str | None) -> Outcome:
+        return Outcome(failure.path, sha256, make_record(failure, sha256, self._parameters))
+
+    def _answered(self, decoded: Decoded, answer: Answer) -> Outcome:
+        asked = self._parameters
+        record = make_record(answer, decoded.sha256, asked)
+        positive = answer.label == answer.bundle.manifest.positive
+        explanation = None
+        if asked.explain != "none" and (positive or asked.explain_if == "all"):
+            explanation = self._model.explainer.explain(answer, method=asked.explain)
+            maps = {"saliency": explanation.saliency, "lime": explanation.lime}
+            record["explanation"] = {
+                "target": explanation.target,
+                **{name: each.to_json() for name, each in maps.items() if each is not None},
+                "files": {},
+            }
+        if asked.pictures:
+            files = write_pictures(self._out, decoded.sha256, answer.radiograph, explanation)
+            if explanation is not None:
+                record["explanation"]["files"] = files
+        return Outcome(decoded.path, decoded.sha256, record)
+
+
+def read(path: Path) -> tuple[bytes, str]:
+    """Read a file and hash it.
+
+    Raises:
+        InputError: It cannot be read; the message names it.
+    """
+    try:
+        data = read_content(path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}", kind=error.kind) from error
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def decode_named(data: bytes, path: Path) -> Radiograph:
+    """Decode what a file holds.
+
+    Raises:
+        InputError: It is no radiograph; the message names the file.
+    """
+    try:
+        return decode(data, path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}", kind=error.kind) from error
+    except Exception as error:  # noqa: BLE001  # one strange file must not end a scan of millions
+        # Only the kind of exception: its text may quote what identifies somebody.
+        message = f"{path}: decoding failed inside ({type(error).__name__}); save it as PNG, and please report this"
+        raise InputError(message, kind="internal") from None
+
+
+def make_record(outcome: Answer | Failure, sha256: str | None, parameters: Parameters) -> dict[str, Any]:
+    """Give the record of ``predict --json`` with the content's hash, the parameters' and the time."""
+    return {
+        **outcome.to_json(),
+        "sha256": sha256,
+        "parameters": parameters.digest,
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+    }
+
+
+def rename_record(record: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Give the record of the same content under another name."""
+    before, name = record["path"], str(path)
+    if before == name:
+        return record
+    renamed = {**record, "path": name}
+    if record["status"] == "ok":
+        renamed["source"] = {**record["source"], "path": name}
+    else:
+        renamed["error"] = {**record["error"], "message": name + record["error"]["message"].removeprefix(before)}
+    return renamed

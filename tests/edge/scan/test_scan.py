@@ -1,0 +1,218 @@
+"""Whole scans, as processes and in this one, with the tiny bundle."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+COUNT = 30
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree of small images that all differ, a copy of one under another name, and two bad ones."""
+    folder = tmp_path_factory.mktemp("inputs")
+    random = np.random.default_rng(7)
+    for number in range(COUNT):
+        path = folder / f"ward {number % 3}" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), random.integers(0, 256, (64, 80), np.uint8) // (1 + number % 2))
+    (folder / "copy.png").write_bytes((folder / "ward 0" / "0.png").read_bytes())
+    (folder / "empty.png").touch()
+    (folder / "text.jpeg").write_text("no image")
+    (folder / ".hidden.png").write_text("never looked at")
+    (folder / "notes.txt").write_text("never looked at")
+    return folder
+
+
+def command(bundle: Path, *arguments: object) -> list[str]:
+    options = ("--bundle", bundle, "--provider", "cpu")
+    return [sys.executable, "-m", "cxr_edge", "scan", *map(str, (*arguments, *options))]
+
+
+def scan(bundle: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(bundle, *arguments), capture_output=True, text=True, check=False)
+
+
+def records(out: Path) -> dict[str, dict[str, Any]]:
+    """The records by path, without times; fails if a path has two."""
+    found = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    for record in found:
+        record.pop("time")
+    by_path = {record["path"]: record for record in found}
+    assert len(by_path) == len(found)
+    return by_path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_bundle: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("undisturbed")
+    done = scan(tiny_bundle, folder, "--out", out, "--formats", "jsonl", "--workers", "2")
+    assert done.returncode == 3, done.stderr
+    assert f"{COUNT + 3} inputs" in done.stdout
+    assert "2 errors (" in done.stdout
+    return records(out)
+
+
+def test_every_file_has_the_record_of_predict(
+    tiny_bundle: Path, folder: Path, undisturbed: dict[str, dict[str, Any]]
+) -> None:
+    predict = [sys.executable, "-m", "cxr_edge", "predict", "--json", folder, "--bundle", tiny_bundle]
+    lines = subprocess.run(
+        [*map(str, predict), "--provider", "cpu", "--threads", "1"], capture_output=True, text=True, check=False
+    ).stdout.splitlines()
+    assert len(lines) == COUNT + 3
+    for line in lines:
+        said = json.loads(line)
+        record = undisturbed[said["path"]]
+        assert {name: record[name] for name in said} == said
+        assert set(record) - set(said) == {"sha256", "parameters"}
+
+
+def test_the_same_content_is_answered_once_and_recorded_twice(
+    folder: Path, undisturbed: dict[str, dict[str, Any]]
+) -> None:
+    one, two = undisturbed[str(folder / "copy.png")], undisturbed[str(folder / "ward 0" / "0.png")]
+    assert one["source"]["path"] == one["path"] != two["path"]
+    for record in (one, two):
+        assert record["path"] == record["source"]["path"]
+    assert {**one, "path": "", "source": ""} == {**two, "path": "", "source": ""}
+
+
+def test_a_restart_repeats_nothing(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    options = (folder, "--out", tmp_path, "--formats", "jsonl")
+    scan(tiny_bundle, *options)
+    journal = tmp_path / "results.jsonl"
+    before = journal.read_bytes()
+    again = scan(tiny_bundle, *options)
+    assert again.returncode == 3
+    assert f"{COUNT + 3} were answered before" in again.stdout
+    assert journal.read_bytes() == before
+
+
+def test_killed_again_and_again_it_ends_as_if_undisturbed(
+    tiny_bundle: Path, folder: Path, undisturbed: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    random = np.random.default_rng(3)
+    options = command(tiny_bundle, folder, "--out", tmp_path, "--formats", "jsonl", "--workers", "2")
+    journal = tmp_path / "results.jsonl"
+    for goal in sorted(random.integers(0, COUNT, 4)):
+        with subprocess.Popen(options, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < goal):
+                time.sleep(0.001)
+            process.send_signal(signal.SIGKILL)
+    with journal.open("ab") as file:
+        file.write(b'{"schema": 1, "path": "half a li')  # what a power cut leaves behind
+    done = subprocess.run(options, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "ended abruptly" in done.stderr
+    assert records(tmp_path) == undisturbed
+
+
+def test_other_parameters_are_refused_by_name(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    scan(tiny_bundle, folder, "--out", tmp_path, "--formats", "jsonl")
+    before = (tmp_path / "results.jsonl").read_bytes()
+    refused = scan(tiny_bundle, folder, "--out", tmp_path, "--formats", "jsonl", "--operating-point", "strict")
+    assert refused.returncode == 2
+    assert "operating_point was balanced, now strict" in refused.stderr
+    assert (tmp_path / "results.jsonl").read_bytes() == before
+
+
+def test_ctrl_c_finishes_what_is_in_work(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    options = command(tiny_bundle, folder, "--out", tmp_path, "--explain", "lime", "--explain-if", "all")
+    journal = tmp_path / "results.jsonl"
+    with subprocess.Popen(options, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not journal.exists() or not journal.stat().st_size:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "goes on from here" in said
+    assert 0 < len(records(tmp_path)) < COUNT + 3
+    assert not (tmp_path / ".lock").read_bytes()
+
+
+def test_two_scans_never_share_a_folder(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    with subprocess.Popen(
+        command(tiny_bundle, folder, "--out", tmp_path, "--watch", "--formats", "jsonl"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as first:
+        while not (tmp_path / "results.jsonl").exists():
+            time.sleep(0.01)
+        second = scan(tiny_bundle, folder, "--out", tmp_path, "--formats", "jsonl")
+        first.send_signal(signal.SIGTERM)
+    assert second.returncode == 2
+    assert f"process {first.pid}" in second.stderr
+    assert first.returncode == 3
+
+
+def test_pictures_and_explanations(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    done = scan(tiny_bundle, folder / "ward 0", "--out", tmp_path, "--explain", "gradcam", "--explain-if", "all")
+    assert done.returncode == 0, done.stderr
+    for record in records(tmp_path).values():
+        files = record["explanation"]["files"]
+        assert set(files) == {"thumbnail.jpg", "gradcam.jpg", "figure.png"}
+        thumbnail, heat = (cv2.imread(str(tmp_path / files[name])) for name in ("thumbnail.jpg", "gradcam.jpg"))
+        assert thumbnail.shape == heat.shape
+        assert np.shape(record["explanation"]["saliency"]["raw"]) == (7, 7)
+    assert (tmp_path / "results.csv").exists()
+    assert (tmp_path / "report.html").exists()
+
+
+def test_output_that_cannot_be_written(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = scan(tiny_bundle, folder, "--out", tmp_path / "file" / "out")
+    assert done.returncode == 3
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_output_deleted_while_running(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    inputs, out = tmp_path / "in", tmp_path / "out"
+    inputs.mkdir()
+    with subprocess.Popen(
+        command(tiny_bundle, inputs, "--out", out, "--watch", "--formats", "jsonl"), stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not (out / "results.jsonl").exists():
+            time.sleep(0.01)
+        (out / "results.jsonl").unlink()
+        (inputs / "late.png").write_bytes((folder / "copy.png").read_bytes())
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "deleted while the scan was running" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(("--formats", "xlsx"), "xlsx"), (("--poll", "3"), "--watch"), (("--precision", "fp16"), "fp16")],
+)
+def test_wrong_usage(tiny_bundle: Path, tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    done = scan(tiny_bundle, tmp_path, "--out", tmp_path / "out", *options)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_images(tiny_bundle: Path, tmp_path: Path) -> None:
+    done = scan(tiny_bundle, tmp_path, "--out", tmp_path / "out", "--formats", "jsonl")
+    assert done.returncode == 3
+    assert "no images" in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions bind only ordinary users")
+def test_read_only_output(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    done = scan(tiny_bundle, folder, "--out", tmp_path)
+    tmp_path.chmod(0o700)
+    assert done.returncode == 3
+    assert "check its permissions" in done.stderr
