@@ -42,6 +42,12 @@ def scan(
         int | None,
         typer.Option(min=1, help="Radiographs that run together.", show_default="1 on a CPU, 16 on CUDA"),
     ] = None,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="ray: a cluster; answers only, as Parquet in OUT/records.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="With --engine ray.", show_default="this machine alone")
+    ] = None,
     bundle: options.Bundle = None,
     provider: options.Provider = "auto",
     precision: options.Precision = "fp32",
@@ -68,8 +74,13 @@ def scan(
     from cxr_edge.scan.parameters import Parameters
     from cxr_edge.sessions import usable_cores
 
+    if engine == "ray" and (explain != "none" or watch or formats != "parquet"):
+        raise UsageError("--engine ray writes answers as Parquet: take --formats parquet, no --explain and no --watch")
+    if ray_address and engine != "ray":
+        raise UsageError("--ray-address needs --engine ray")
     model = load(bundle, provider=provider, threads=1, precision=precision, operating_point=operating_point)
     parameters = Parameters(
+        engine=engine,
         bundle=model.bundle.to_json(),
         provider=model.classifier.session.provider,
         precision=precision,
@@ -86,24 +97,39 @@ def scan(
         exclude=tuple(exclude or ()),
         output=out,
     )
-    finish = local.scan(
-        model,
-        discovery,
-        parameters,
-        out=out,
-        workers=workers or usable_cores(),
-        batch_size=batch_size or (16 if parameters.provider == "cuda" else 1),
-        watch=watch,
-        poll=poll,
-    )
-    if not finish.stopped or watch:
-        write_reports(out, formats=reports)
-    typer.echo(str(finish.tally))
+    if engine == "ray":
+        from cxr_edge.scan import cluster
+
+        spec = model.bundle.manifest.input
+        tally = cluster.scan(
+            discovery,
+            parameters,
+            out=out,
+            bundle=bundle.absolute() if bundle else None,
+            size=(spec.height, spec.width),
+            address=ray_address,
+            workers=workers,
+        )
+        stopped = False
+    else:
+        tally, stopped = local.scan(
+            model,
+            discovery,
+            parameters,
+            out=out,
+            workers=workers or usable_cores(),
+            batch_size=batch_size or (16 if parameters.provider == "cuda" else 1),
+            watch=watch,
+            poll=poll,
+        )
+        if not stopped or watch:
+            write_reports(out, formats=reports)
+    typer.echo(str(tally))
     typer.echo(RESEARCH_USE, err=True)
-    if finish.stopped and not watch:
+    if stopped and not watch:
         typer.echo(printable(f"Stopped; the same command goes on from here: {out}"), err=True)
         raise typer.Exit(130)
-    if not finish.tally.total and not watch:
+    if not tally.total and not watch:
         raise InputError("no images found; expected JPEG, PNG, TIFF, BMP or DICOM files", kind="no-images")
-    if finish.tally.errors:
+    if tally.errors:
         raise typer.Exit(InputError.exit_code)

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from cxr_edge.errors import UsageError
 from cxr_edge.files import open_atomically
@@ -64,6 +64,19 @@ def require_pyarrow() -> None:
         raise UsageError("Parquet needs pyarrow: run pip install 'cxr-edge[parquet]', or leave parquet out") from error
 
 
+def arrow_schema() -> Any:
+    """Give the schema of a table of rows.
+
+    Raises:
+        UsageError: pyarrow is not installed.
+    """
+    require_pyarrow()
+    import pyarrow as pa
+
+    types = {"text": pa.string(), "texts": pa.list_(pa.string()), "real": pa.float64(), "whole": pa.int64()}
+    return pa.schema([(column.name, types[column.kind]) for column in COLUMNS])
+
+
 @contextmanager
 def parquet_sink(path: Path) -> Iterator[Sink]:
     """Write a Parquet file with one column of the same name and type for each of ours.
@@ -71,12 +84,10 @@ def parquet_sink(path: Path) -> Iterator[Sink]:
     Raises:
         UsageError: pyarrow is not installed.
     """
-    require_pyarrow()
+    schema = arrow_schema()
     import pyarrow as pa
     from pyarrow import parquet
 
-    types = {"text": pa.string(), "texts": pa.list_(pa.string()), "real": pa.float64(), "whole": pa.int64()}
-    schema = pa.schema([(column.name, types[column.kind]) for column in COLUMNS])
     with open_atomically(path) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         rows: list[Row] = []
 

@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,53 +19,58 @@ from cxr_edge.scan.parameters import Parameters
 FILE = "scan.json"
 
 
-@dataclass(frozen=True)
-class OutputFolder:
-    """An output folder that this process holds.
-
-    Attributes:
-        path: The folder.
-        journal: Its records.
-        stale: Who left a lock behind, if somebody did.
-    """
-
-    path: Path
-    journal: Journal
-    stale: str | None
-
-
 @contextmanager
-def hold(path: Path, parameters: Parameters) -> Iterator[OutputFolder]:
+def hold(path: Path, parameters: Parameters) -> Iterator[str | None]:
     """Take an output folder, new or from an earlier scan of the same parameters, for as long as the block runs.
+
+    Yields:
+        Who held it before and ended without giving it up, None if nobody did.
 
     Raises:
         UsageError: Another scan holds it, or it was written with other parameters.
         OutputError: It cannot be written.
     """
-    try:
+    with _writing(path):
         path.mkdir(parents=True, exist_ok=True)
         lock = Lock(path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
     try:
-        try:
+        with _writing(path):
             described = _describe(path, parameters)
-            opened = Journal(path)
-        except OSError as error:
-            raise _unwritable(path, error) from error
         start = time.monotonic()
-        try:
-            yield OutputFolder(path, opened, lock.stale)
-        except BaseException:
-            with suppress(OSError):  # what went wrong first is what to say
-                _finish(path, opened, described, start)
-            raise
-        try:
-            _finish(path, opened, described, start)
-        except OSError as error:
-            raise _unwritable(path, error) from error
+        yield lock.stale
+        with _writing(path):
+            _write(path, {**described, "seconds": round(described["seconds"] + time.monotonic() - start, 1)})
     finally:
         lock.release()
+
+
+@contextmanager
+def open_journal(path: Path) -> Iterator[Journal]:
+    """Open the journal of an output folder that is held.
+
+    Raises:
+        UsageError: It holds something else than records.
+        OutputError: It cannot be written.
+    """
+    with _writing(path):
+        opened = Journal(path)
+    try:
+        yield opened
+    except BaseException:
+        with suppress(OSError):  # what went wrong first is what to say
+            opened.close()
+        raise
+    with _writing(path):
+        opened.close()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        message = f"{path}: cannot be written ({error.strerror}); check its permissions and the space left"
+        raise OutputError(message) from error
 
 
 def _describe(path: Path, parameters: Parameters) -> dict[str, Any]:
@@ -91,18 +95,9 @@ def _describe(path: Path, parameters: Parameters) -> dict[str, Any]:
     return described
 
 
-def _finish(path: Path, opened: Journal, described: dict[str, Any], start: float) -> None:
-    opened.close()
-    _write(path, {**described, "seconds": round(described["seconds"] + time.monotonic() - start, 1)})
-
-
 def _write(path: Path, described: dict[str, Any]) -> None:
     write_atomically(path / FILE, (json.dumps(described, indent=1) + "\n").encode("ascii"))
 
 
 def _brief(value: object) -> object:
     return f"{value['name']} {value['version']} ({value['sha256'][:12]})" if isinstance(value, dict) else value
-
-
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"{path}: cannot be written ({error.strerror}); check its permissions and the space left")

@@ -2,14 +2,13 @@
 
 import sys
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 
 from cxr_edge.api import Model
 from cxr_edge.scan.discovery import Discovery
-from cxr_edge.scan.folder import hold
+from cxr_edge.scan.folder import hold, open_journal
 from cxr_edge.scan.parameters import Parameters
 from cxr_edge.scan.pipeline import Pipeline
 from cxr_edge.scan.progress import Display, counting
@@ -18,19 +17,6 @@ from cxr_edge.scan.tally import Tally
 from cxr_edge.scan.watching import watch_for
 from cxr_edge.scan.worker import Worker
 from cxr_edge.text import printable
-
-
-@dataclass(frozen=True)
-class Finish:
-    """How a scan ended.
-
-    Attributes:
-        tally: The counts.
-        stopped: Whether somebody asked it to stop.
-    """
-
-    tally: Tally
-    stopped: bool
 
 
 def scan(
@@ -43,7 +29,7 @@ def scan(
     batch_size: int,
     watch: bool = False,
     poll: float | None = None,
-) -> Finish:
+) -> tuple[Tally, bool]:
     """Answer everything that is found and not yet recorded.
 
     Args:
@@ -56,20 +42,21 @@ def scan(
         watch: Whether to go on with files as they arrive, until Ctrl-C or SIGTERM.
         poll: See `watch_for`.
 
+    Returns:
+        The counts, and whether somebody asked it to stop.
+
     Raises:
         UsageError: The output folder is in use or holds records of other parameters.
         OutputError: Results cannot be written.
         BundleError: The network answers NaN.
     """
     cv2.setNumThreads(1)  # every worker keeps one core busy; more threads would only get in each other's way
-    with hold(out, parameters) as folder, stopped_by_signals() as stop:
-        if folder.stale:
-            sys.stderr.write(printable(f"An earlier scan ended abruptly ({folder.stale}); going on after it.") + "\n")
-        worker = Worker(model, parameters, folder.journal.index, out)
+    with hold(out, parameters) as stale, open_journal(out) as journal, stopped_by_signals() as stop:
+        if stale:
+            sys.stderr.write(printable(f"An earlier scan ended abruptly ({stale}); going on after it.") + "\n")
+        worker = Worker(model, parameters, journal.index, out)
         counted = nullcontext() if watch else counting(discovery, stop)
         with counted as expected, Display(model.bundle.manifest.positive, expected) as display:
-            pipeline = Pipeline(
-                worker, folder.journal, workers=workers, batch_size=batch_size, stop=stop, report=display.show
-            )
+            pipeline = Pipeline(worker, journal, workers=workers, batch_size=batch_size, stop=stop, report=display.show)
             tally = pipeline.run(watch_for(discovery, stop, poll=poll) if watch else discovery.find())
-        return Finish(tally, stop.is_set())
+        return tally, stop.is_set()

@@ -7,6 +7,7 @@ from typing import Literal
 
 Explain = Literal["none", "gradcam", "lime", "both"]
 ExplainIf = Literal["positive", "all"]
+Engine = Literal["local", "ray"]
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class Parameters:
     """The parameters.
 
     Attributes:
+        engine: ``local``, or ``ray``, which keeps its records elsewhere.
         bundle: Name, version and SHA-256 of the bundle that answers.
         provider: What really computes, ``cpu`` or ``cuda``.
         precision: ``fp32`` or ``int8``.
@@ -23,6 +25,7 @@ class Parameters:
         pictures: Whether thumbnails, heat maps and figures are written for the report.
     """
 
+    engine: Engine
     bundle: dict[str, str]
     provider: str
     precision: str
@@ -33,8 +36,9 @@ class Parameters:
 
     @property
     def digest(self) -> str:
-        """A short hash that every record carries."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        """A short hash that every record carries, the same for both engines."""
+        values = {**asdict(self), "engine": None}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, object]:
         """Give the parameters as ``scan.json`` holds them."""
