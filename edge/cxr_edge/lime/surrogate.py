@@ -21,6 +21,9 @@ from cxr_edge.superpixels import Superpixels
 
 _RING_EDGES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)  # cells of the feature map, between centres
 _ROUNDS = 6
+# The prior and the noise come from the same few samples, and their own doubt is in no formula: without the factor the
+# intervals held the converged value in 88 % of the cases, not 95 %, and the stated stability was too high by 0.02.
+_CAUTION = 1.75
 
 
 def rings(superpixels: Superpixels, height: int, width: int) -> NDArray[np.intp]:
@@ -93,7 +96,7 @@ class Surrogate:
         sampling = np.einsum("jl,lm,jm->j", kept, covariance, kept)  # rounding may leave -1e-20
         return Estimate(
             coefficients=2 * half,
-            variance=4 * (np.maximum(sampling, 0.0) + self._bias(kept, prior)),
+            variance=4 * _CAUTION * (np.maximum(sampling, 0.0) + self._bias(kept, prior)),
             intercept=mean - float(half.sum()),
             r_squared=explained / variation if variation > 0 else 1.0,
             samples=2 * pairs,
