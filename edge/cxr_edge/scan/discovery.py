@@ -53,7 +53,7 @@ class Discovery:
                         if entry.is_dir(follow_symlinks=False):
                             if self.recursive and self._enters(path, below):
                                 waiting.append(path)
-                        elif not entry.is_dir() and self.wants(path, below):
+                        elif not (entry.is_symlink() and path.is_dir()) and self.wants(path, below):
                             yield path
             except OSError as error:
                 message = f"{current}: the folder cannot be read ({error.strerror}); check its permissions"

@@ -146,7 +146,8 @@ def test_two_scans_never_share_a_folder(tiny_bundle: Path, folder: Path, tmp_pat
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as first:
-        while not (tmp_path / "results.jsonl").exists():
+        journal = tmp_path / "results.jsonl"
+        while not journal.exists() or journal.read_bytes().count(b"\n") < COUNT + 3:
             time.sleep(0.01)
         second = scan(tiny_bundle, folder, "--out", tmp_path, "--formats", "jsonl")
         first.send_signal(signal.SIGTERM)

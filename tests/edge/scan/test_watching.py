@@ -1,0 +1,94 @@
+"""Files that come and grow, folders that go and come back; with the operating system's events and by polling."""
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cxr_edge.scan import watching
+from cxr_edge.scan.discovery import Discovery
+
+
+class Seen:
+    """What a watcher in a thread of its own has given, with the time."""
+
+    def __init__(self, folder: Path, poll: float | None) -> None:
+        self.stop = threading.Event()
+        self.files: list[tuple[str, float]] = []
+        self.pauses = 0
+        self._thread = threading.Thread(target=self._run, args=(folder, poll))
+        self._thread.start()
+
+    def _run(self, folder: Path, poll: float | None) -> None:
+        for found in watching.watch_for(Discovery((folder,)), self.stop, poll=poll):
+            if found is None:
+                self.pauses += 1
+            else:
+                self.files.append((found.name, time.monotonic()))
+
+    def wait_for(self, *names: str) -> None:
+        until = time.monotonic() + 30
+        while {name for name, _ in self.files} != set(names):  # polling may name one twice, which the journal knows
+            assert time.monotonic() < until, f"{self.files} instead of {names}"
+            time.sleep(0.02)
+
+    def started(self) -> None:
+        while not self.pauses:
+            time.sleep(0.02)
+
+    def end(self) -> None:
+        self.stop.set()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture(params=[None, 0.2], ids=["events", "polling"])
+def seen(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Seen]:
+    monkeypatch.setattr(watching, "SETTLED_AFTER", 0.6)
+    monkeypatch.setattr(watching, "_TICK", 0.1)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "before.png").touch()
+    seen = Seen(folder, request.param)
+    seen.started()
+    yield seen
+    seen.end()
+
+
+def test_files_that_arrive(seen: Seen, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    (folder / "sub" / "deeper").mkdir(parents=True)
+    (folder / "sub" / "deeper" / "new.png").write_bytes(b"1")
+    (folder / "notes.txt").touch()
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    (moved / "moved.png").touch()
+    moved.rename(folder / "moved")
+    seen.wait_for("before.png", "new.png", "moved.png")
+
+
+def test_a_growing_file_is_waited_for(seen: Seen, tmp_path: Path) -> None:
+    with (tmp_path / "in" / "slow.png").open("wb") as file:
+        for _ in range(10):
+            file.write(b"more")
+            file.flush()
+            time.sleep(0.2)
+        finished = time.monotonic()
+    seen.wait_for("before.png", "slow.png")
+    assert dict(seen.files)["slow.png"] > finished
+
+
+def test_a_folder_that_vanishes_and_comes_back(seen: Seen, tmp_path: Path) -> None:
+    seen.wait_for("before.png")
+    shutil.rmtree(tmp_path / "in")
+    pauses = seen.pauses
+    while seen.pauses < pauses + 10:
+        time.sleep(0.02)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "back.png").touch()
+    seen.wait_for("before.png", "back.png")
+    (tmp_path / "in" / "later.png").touch()
+    seen.wait_for("before.png", "back.png", "later.png")
