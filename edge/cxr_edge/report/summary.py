@@ -75,7 +75,7 @@ class Summary:
 
 
 def bars(counts: list[int], *, height: int) -> list[dict[str, float]]:
-    """Give each bin its bounds in the probability, its count and the height to draw, which is 0 for an empty one only."""
+    """Give each bin its bounds in the probability, its count and the height to draw, 0 only if empty."""
     edges = [index / len(counts) for index in range(len(counts) + 1)]
     scale = height / max(*counts, 1)
     return [

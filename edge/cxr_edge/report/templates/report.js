@@ -9,7 +9,8 @@
   const probability = (row) => get(row, "probability");
   const isPositive = (row) => probability(row) >= get(row, "threshold");
   const warned = (row) => ok(row) && get(row, "warnings").length > 0;
-  const fileName = (row) => get(row, "path").split(/[\\/]/).pop();
+  // A backslash parts folders on Windows, and begins an escape in a path with slashes.
+  const fileName = (row) => get(row, "path").split(get(row, "path").includes("/") ? "/" : "\\").pop();
   const has = (row, name) => (row[columns.length] >> pictures.indexOf(name)) & 1;
   const picture = (row, name) => `assets/${get(row, "sha256").slice(0, 2)}/${get(row, "sha256")}/${name}`;
   const number = (n) => n.toLocaleString("en");
@@ -189,13 +190,15 @@
   // One radiograph
 
   const units = { width: " px", height: " px", patient_age_years: " years" };
+  const shownAbove = new Set(["warnings", "error_message"]);
   const names = [...new Set([...columns, ...Object.keys(common)])];
 
   function open(place) {
     if (!view.length) return;
     go(place);
     fill();
-    if (!$("detail").open) $("detail").showModal();
+    $("detail").showModal();
+    $("close").focus();
   }
 
   function fill() {
@@ -222,7 +225,7 @@
     const list = make("dl", "facts");
     for (const name of names) {
       const value = get(row, name);
-      if (value === null || value === undefined || value.length === 0 || name === "warnings") continue;
+      if (value === null || value === undefined || value.length === 0 || shownAbove.has(name)) continue;
       const text = Array.isArray(value) ? value.join(" → ") : `${value}${units[name] || ""}`;
       list.append(make("dt", "", name.replaceAll("_", " ")), make("dd", "", text));
     }
@@ -277,21 +280,23 @@
 
   function print() {
     const table = $("printed");
-    table.replaceChildren();
+    const head = make("thead");
+    const body = make("tbody");
+    table.replaceChildren(head, body);
     const line = (tag, cells) => {
       const row = make("tr");
       row.append(...cells.map((text) => make(tag, "", text)));
       return row;
     };
-    table.append(line("th", ["answer", "probability", "file", "notes"]));
+    head.append(line("th", ["answer", "probability", "file", "notes"]));
     for (const i of view.slice(0, PRINTED)) {
       const row = rows[i];
-      table.append(line("td", ok(row)
+      body.append(line("td", ok(row)
         ? [get(row, "label"), said(probability(row)), get(row, "path"), get(row, "warnings").join(" ")]
         : ["not answered", "", get(row, "path"), get(row, "error_kind")]));
     }
     if (view.length > PRINTED) {
-      table.append(line("td", ["", "", `${number(view.length - PRINTED)} more are in results.csv`, ""]));
+      body.append(line("td", ["", "", `${number(view.length - PRINTED)} more are in results.csv`, ""]));
     }
   }
 
@@ -309,10 +314,6 @@
     };
     $("show").append(button);
   }
-  $("bar").onsubmit = (event) => {
-    event.preventDefault();
-    gallery.focus();
-  };
   $("text").oninput = apply;
   $("low").oninput = apply;
   $("high").oninput = apply;
@@ -325,7 +326,7 @@
     apply();
   };
   $("heat").onclick = toggleHeat;
-  $("reset").onclick = () => {
+  $("clear").onclick = () => {
     $("bar").reset();
     state.group = groups[0];
     state.descending = orders.probability[1];
@@ -355,7 +356,9 @@
     if (event.ctrlKey || event.altKey || event.metaKey) return;
     const typing = event.target.matches("input, select");
     if (typing) {
-      if (event.key === "Escape") gallery.focus();
+      if (event.key !== "Escape" && (event.key !== "Enter" || event.target.matches("select"))) return;
+      gallery.focus();
+      event.preventDefault();
       return;
     }
     const inDetail = $("detail").open;

@@ -1,0 +1,76 @@
+"""A small output folder of a scan: answers, warnings, failures, hostile names, pictures for some."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+BUNDLE = {"name": "tiny", "version": "1.0", "sha256": "ab" * 32}
+PROBABILITIES = (0.02, 0.97, 0.5, 0.61, 0.99999)
+THRESHOLD = 0.5
+
+
+def answer(path: str, probability: float, *, warnings: tuple[str, ...] = ()) -> dict[str, object]:
+    return {
+        "schema": 1,
+        "path": path,
+        "status": "ok",
+        "label": "PNEUMONIA" if probability >= THRESHOLD else "NORMAL",
+        "probability": probability,
+        "logodds": -1.5,
+        "threshold": THRESHOLD,
+        "operating_point": "youden",
+        "warnings": list(warnings),
+        "provider": "cpu",
+        "precision": "fp32",
+        "bundle": BUNDLE,
+        "source": {"path": path, "format": "DICOM", "width": 9, "height": 8, "bits": 16, "steps": ["window 40/80"]},
+        "sha256": hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest(),
+        "time": "2026-01-02T03:04:05.678+00:00",
+    }
+
+
+def failure(path: str, kind: str) -> dict[str, object]:
+    return {
+        "schema": 1,
+        "path": path,
+        "status": "error",
+        "error": {"kind": kind, "message": f"{path}: is {kind}; send it again"},
+        "sha256": None,
+    }
+
+
+RECORDS = (
+    failure("in/retried.png", "missing-decoder"),  # answered further below: this record no longer counts
+    answer("in/a10.png", PROBABILITIES[0]),
+    answer("in/a9.png", PROBABILITIES[1], warnings=("Very narrow.",)),
+    failure("in/empty.png", "empty"),
+    answer("in/\udcff\n.png", PROBABILITIES[2]),
+    answer("=HYPERLINK(1)</script><img src=x onerror=boom()>.png", PROBABILITIES[3]),
+    failure("in/cut.png", "truncated"),
+    failure("in/cut2.png", "truncated"),
+    answer("in/retried.png", PROBABILITIES[4]),
+)
+
+
+@pytest.fixture
+def scanned(tmp_path: Path) -> Path:
+    """The folder; the last line of its journal is cut off as by a crash."""
+    lines = [json.dumps(record) for record in RECORDS]
+    (tmp_path / "results.jsonl").write_text("\n".join([*lines, '{"schema":1,"path":"in/half']), encoding="ascii")
+    parameters = {"bundle": BUNDLE, "provider": "cpu", "precision": "fp32", "operating_point": "youden"}
+    more = {"explain": "gradcam", "explain_if": "positive", "started": "2026-01-02T03:04:05+00:00", "seconds": 12.5}
+    (tmp_path / "scan.json").write_text(json.dumps({**parameters, **more}))
+    for record in RECORDS:
+        if record["status"] == "ok":
+            folder = tmp_path / "assets" / str(record["sha256"])[:2] / str(record["sha256"])
+            folder.mkdir(parents=True)
+            names = ["thumbnail.jpg"]
+            if record["label"] == "PNEUMONIA":
+                names += ["gradcam.jpg", "figure.png"]
+            for name in names:
+                cv2.imwrite(str(folder / name), np.full((20, 30, 3), 90, np.uint8))
+    return tmp_path
