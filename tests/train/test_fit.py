@@ -58,7 +58,8 @@ def test_a_run_folder_is_complete(trained):
 def test_the_same_seed_gives_the_same_history(trained, kermany, lungmasks, tmp_path):
     fit(kermany, tmp_path / "again", "--masks", str(lungmasks), "--epochs", "2", "--seed", "4")
     fit(kermany, tmp_path / "other", "--masks", str(lungmasks), "--epochs", "2", "--seed", "5")
-    assert history(tmp_path / "again") == history(trained)
+    for again, before in zip(history(tmp_path / "again"), history(trained), strict=True):
+        assert again == pytest.approx(before, rel=1e-6)  # a sum over threads may differ in the last digit
     assert history(tmp_path / "other") != history(trained)
 
 
