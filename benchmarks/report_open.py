@@ -38,7 +38,8 @@ STEPS = {
     "filter by text": "const t = document.getElementById('text'); t.value = 'virus_77'; t.oninput();",
     "clear": "document.getElementById('clear').click();",
     "sort by name": "const s = document.getElementById('sort'); s.value = 'name'; s.onchange();",
-    "go to the end": "document.getElementById('gallery').dispatchEvent(new KeyboardEvent('keydown', { key: 'End', bubbles: true }));",
+    "go to the end": "document.getElementById('gallery')"
+    ".dispatchEvent(new KeyboardEvent('keydown', { key: 'End', bubbles: true }));",
 }
 
 
