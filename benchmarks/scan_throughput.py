@@ -1,0 +1,109 @@
+"""How near a scan comes to what the cores could do if decoding and inference overlapped perfectly.
+
+    python benchmarks/scan_throughput.py [--files 1000] [--precision fp32|int8] [--report]
+
+Full-size originals, repeated under new names with a few bytes after their end: no content occurs twice. In every round a quarter of the files is scanned, and beside it decoding (one thread), inference (all threads, batch 1 or 8,
+whichever is quicker) and the plain loop of `Model.predict` are measured on 80 of them. Bound per image: (decoding +
+inference on all cores x their number) / number of cores. The bar is 0.90 of the bound's rate.
+"""
+
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from common import parser, table
+from cxr_edge.api import Model, load
+from cxr_edge.images import read_radiograph
+from cxr_edge.preprocess import to_input
+from cxr_edge.scan import local
+from cxr_edge.scan.discovery import Discovery
+from cxr_edge.scan.parameters import Parameters
+
+ROUNDS = 4
+SAMPLE = 80
+
+
+def copies(originals: Path, folder: Path, count: int) -> None:
+    """Write distinct copies of the originals."""
+    sources = sorted(originals.rglob("*.jp*g"))
+    folder.mkdir(parents=True)
+    for number in range(count):
+        source = sources[number % len(sources)]
+        (folder / f"{number:06}{source.suffix}").write_bytes(source.read_bytes() + number.to_bytes(4, "big"))
+
+
+def milliseconds(work: Callable[[], object], count: int) -> float:
+    """Time per image."""
+    start = time.perf_counter()
+    work()
+    return 1000 * (time.perf_counter() - start) / count
+
+
+def inference(model: Model, pixels: NDArray[np.float32], batch: int) -> float:
+    """Time per image in batches."""
+    model.classifier.predict(pixels[:batch])
+    batches = [pixels[at : at + batch] for at in range(0, len(pixels), batch)]
+    return milliseconds(lambda: [model.classifier.predict(each) for each in batches], len(pixels))
+
+
+def main() -> None:
+    """Measure and print."""
+    options = parser(__doc__)
+    options.add_argument("--files", type=int, default=1000)
+    options.add_argument("--precision", default="fp32")
+    options.add_argument("--report", action="store_true", help="with the thumbnails of the report")
+    arguments = options.parse_args()
+    cores, each = arguments.threads, arguments.files // ROUNDS
+    wide = load(arguments.bundle, provider="cpu", threads=cores, precision=arguments.precision)
+    narrow = load(arguments.bundle, provider="cpu", threads=1, precision=arguments.precision)
+    parameters = Parameters(
+        engine="local",
+        bundle=narrow.bundle.to_json(),
+        provider="cpu",
+        precision=arguments.precision,
+        operating_point=narrow.classifier.operating_point,
+        explain="none",
+        explain_if="positive",
+        pictures=arguments.report,
+    )
+    work = Path(tempfile.mkdtemp(prefix="scan-throughput-"))
+    rows = []
+    try:
+        copies(arguments.data / "originals", work / "in", SAMPLE)
+        sample = sorted((work / "in").iterdir())
+        for number in range(ROUNDS):
+            inputs = work / f"in-{number}"
+            copies(arguments.data / "originals", inputs, each)
+            cv2.setNumThreads(1)
+            decode = milliseconds(lambda: [to_input(read_radiograph(path)) for path in sample], SAMPLE)
+            pixels = np.stack([to_input(read_radiograph(path)) for path in sample])
+            single = inference(wide, pixels, 1)
+            eight = inference(wide, pixels, 8)
+            loop = milliseconds(lambda: [wide.predict(path) for path in sample], SAMPLE)
+            found = Discovery((inputs,))
+            scan = milliseconds(
+                lambda found=found, number=number: local.scan(
+                    narrow, found, parameters, out=work / f"out-{number}", workers=cores, batch_size=1
+                ),
+                each,
+            )
+            bound = (decode + cores * min(single, eight)) / cores
+            rows.append((decode, single, eight, loop, bound, scan, bound / scan, loop / scan))
+            shutil.rmtree(inputs)
+    finally:
+        shutil.rmtree(work)
+    names = ("decode", "inference", "inference x8", "plain loop", "bound", "scan", "bound / scan", "loop / scan")
+    print(f"{arguments.precision}, {each} files a round, {cores} cores, ms per image; bar: bound / scan >= 0.90\n")
+    shown = [*rows, [statistics.median(values) for values in zip(*rows, strict=True)]]
+    table(["round", *names], [[at, *(f"{value:.2f}" for value in row)] for at, row in enumerate(shown)])
+
+
+if __name__ == "__main__":
+    main()
