@@ -3,8 +3,8 @@
     python benchmarks/scan_throughput.py [--files 1000] [--precision fp32|int8] [--report]
 
 Full-size originals, repeated under new names with a few bytes after their end: no content occurs twice. The scan of all
-of them is timed as a whole. Before it and after it decoding (one thread), inference (all threads, batch 1 or 8, whichever
-is quicker) and the plain loop of `Model.predict` are timed on 80. Bound per image: (decoding + inference on all cores x
+them is timed as a whole. Before and after it decoding (one thread), inference (all threads, batch 1 or 8, whichever is
+quicker) and the plain loop of `Model.predict` are timed on 80. Bound per image: (decoding + inference on all cores x
 their number) / number of cores. The bar is 0.90 of the bound's rate.
 """
 
