@@ -11,7 +11,7 @@ from cxr_edge.errors import UsageError
 from cxr_edge.files import open_atomically
 from cxr_edge.report.rows import COLUMNS, Row
 
-_ROW_GROUP = 4096
+_ROW_GROUP = 1024  # rows in memory
 # What makes spreadsheets take a text for a formula, with the full-width signs that they understand as well
 # (OWASP, "CSV Injection").
 _FORMULA = tuple("=+-@＝＋－＠")  # noqa: RUF001

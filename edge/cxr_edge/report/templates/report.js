@@ -351,7 +351,6 @@
   $("detail").onclick = (event) => {
     if (event.target === $("detail")) $("detail").close();
   };
-  $("detail").onclose = () => gallery.focus();
   document.onkeydown = (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey) return;
     const typing = event.target.matches("input, select");
