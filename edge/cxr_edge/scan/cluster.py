@@ -149,6 +149,7 @@ def scan(
         ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, include_dashboard=None)
         try:
             ray.data.DataContext.get_current().enable_progress_bars = False
+            logging.getLogger("ray.data").setLevel(logging.ERROR)
             networks = workers or max(1, int(ray.cluster_resources()["CPU"]) * 3 // 5)
             new = _new(discovery, index, tally)
             while paths := list(islice(new, _SLICE)):
