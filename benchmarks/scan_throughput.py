@@ -58,7 +58,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--files", type=int, default=1000)
     options.add_argument("--precision", default="fp32")
-    options.add_argument("--batch-size", type=int, default=1)
+    options.add_argument("--batch-size", type=int, default=1, help="the command takes 4 for int8")
     options.add_argument("--report", action="store_true", help="with the thumbnails of the report")
     arguments = options.parse_args()
     cores = arguments.threads
@@ -71,6 +71,7 @@ def main() -> None:
         provider="cpu",
         precision=arguments.precision,
         operating_point=narrow.classifier.operating_point,
+        batch_size=arguments.batch_size,
         explain="none",
         explain_if="positive",
         pictures=arguments.report,
@@ -87,7 +88,6 @@ def main() -> None:
                 parameters,
                 out=work / "out",
                 workers=cores,
-                batch_size=arguments.batch_size,
             ),
             arguments.files,
         )

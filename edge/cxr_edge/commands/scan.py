@@ -40,7 +40,7 @@ def scan(
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Radiographs that run together.", show_default="1 on a CPU, 16 on CUDA"),
+        typer.Option(min=1, help="Radiographs that run together.", show_default="1; int8 4; CUDA 16"),
     ] = None,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="ray: a cluster; answers only, as Parquet in OUT/records.")
@@ -79,12 +79,14 @@ def scan(
     if ray_address and engine != "ray":
         raise UsageError("--ray-address needs --engine ray")
     model = load(bundle, provider=provider, threads=1, precision=precision, operating_point=operating_point)
+    session = model.classifier.session
     parameters = Parameters(
         engine=engine,
         bundle=model.bundle.to_json(),
-        provider=model.classifier.session.provider,
+        provider=session.provider,
         precision=precision,
         operating_point=model.classifier.operating_point,
+        batch_size=1 if engine == "ray" else batch_size or _batch_size(session.provider, precision),
         explain=explain,
         explain_if=explain_if,
         pictures="html" in reports,
@@ -118,7 +120,6 @@ def scan(
             parameters,
             out=out,
             workers=workers or usable_cores(),
-            batch_size=batch_size or (16 if parameters.provider == "cuda" else 1),
             watch=watch,
             poll=poll,
         )
@@ -133,3 +134,8 @@ def scan(
         raise InputError("no images found; expected JPEG, PNG, TIFF, BMP or DICOM files", kind="no-images")
     if tally.errors:
         raise typer.Exit(InputError.exit_code)
+
+
+def _batch_size(provider: str, precision: str) -> int:
+    """Give what is quickest: int8 convolutions gain from company, float32 ones on one core do not."""
+    return 16 if provider == "cuda" else 4 if precision == "int8" else 1

@@ -26,7 +26,6 @@ def scan(
     *,
     out: Path,
     workers: int,
-    batch_size: int,
     watch: bool = False,
     poll: float | None = None,
 ) -> tuple[Tally, bool]:
@@ -38,7 +37,6 @@ def scan(
         parameters: What is asked.
         out: The output folder, new or from an earlier scan of the same parameters.
         workers: Batches in work at once.
-        batch_size: Radiographs that go through the network together.
         watch: Whether to go on with files as they arrive, until Ctrl-C or SIGTERM.
         poll: See `watch_for`.
 
@@ -57,6 +55,8 @@ def scan(
         worker = Worker(model, parameters, journal.index, out)
         counted = nullcontext() if watch else counting(discovery, stop)
         with counted as expected, Display(model.bundle.manifest.positive, expected) as display:
-            pipeline = Pipeline(worker, journal, workers=workers, batch_size=batch_size, stop=stop, report=display.show)
+            pipeline = Pipeline(
+                worker, journal, workers=workers, batch_size=parameters.batch_size, stop=stop, report=display.show
+            )
             tally = pipeline.run(watch_for(discovery, stop, poll=poll) if watch else discovery.find())
         return tally, stop.is_set()

@@ -75,8 +75,15 @@ class Worker:
         """
         looked = [self._look(job) for job in jobs]
         decoded = [each for each in looked if isinstance(each, Decoded)]
-        answers = iter(self._model.predict_batch([each.radiograph for each in decoded]) if decoded else ())
+        answers = iter(self._answers([each.radiograph for each in decoded]))
         return [self._answered(each, next(answers)) if isinstance(each, Decoded) else each for each in looked]
+
+    def _answers(self, radiographs: list[Radiograph]) -> tuple[Answer, ...]:
+        if not radiographs:
+            return ()
+        # Always as many as a batch holds: then an answer is the same to the last bit, whatever else runs with it.
+        missing = self._parameters.batch_size - len(radiographs)
+        return self._model.predict_batch(radiographs + radiographs[-1:] * missing)[: len(radiographs)]
 
     def _look(self, job: Path | Failure) -> Decoded | Outcome:
         if isinstance(job, Failure):

@@ -33,13 +33,14 @@ def answer(engine: str, inputs: Path, bundle: Path | None, out: Path) -> Any:
         provider="cpu",
         precision="fp32",
         operating_point=model.classifier.operating_point,
+        batch_size=1,
         explain="none",
         explain_if="positive",
         pictures=False,
     )
     discovery = Discovery((inputs,), output=out)
     if engine == "local":
-        return local.scan(model, discovery, parameters, out=out, workers=2, batch_size=1)[0]
+        return local.scan(model, discovery, parameters, out=out, workers=2)[0]
     return cluster.scan(discovery, parameters, out=out, bundle=bundle, size=(224, 224), address=None, workers=1)
 
 

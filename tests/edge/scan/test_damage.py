@@ -148,11 +148,12 @@ def test_one_record_each_and_no_hang(
         provider="cpu",
         precision="fp32",
         operating_point="balanced",
+        batch_size=1,
         explain="gradcam",
         explain_if="all",
         pictures=True,
     )
-    tally, _ = local.scan(model, Discovery((folder,)), parameters, out=tmp_path, workers=2, batch_size=1)
+    tally, _ = local.scan(model, Discovery((folder,)), parameters, out=tmp_path, workers=2)
     expected = {str(path) for path in folder.iterdir() if path.name != "loop"}
     assert len(expected) > 500
     records = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]

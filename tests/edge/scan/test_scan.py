@@ -117,6 +117,22 @@ def test_killed_again_and_again_it_ends_as_if_undisturbed(
     assert records(tmp_path) == undisturbed
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_batch_answers_as_one_by_one_whatever_runs_together(
+    tiny_bundle: Path, folder: Path, undisturbed: dict[str, dict[str, Any]], tmp_path: Path, workers: int
+) -> None:
+    options = ("--formats", "jsonl", "--batch-size", "4", "--workers", workers)
+    assert scan(tiny_bundle, folder / "ward 1", "--out", tmp_path, *options).returncode == 0
+    few = records(tmp_path)
+    assert scan(tiny_bundle, folder, "--out", tmp_path, *options).returncode == 3
+    all_of_them = records(tmp_path)
+    assert {path: all_of_them[path] for path in few} == few
+    assert all_of_them.keys() == undisturbed.keys()
+    for path, record in all_of_them.items():
+        if record["status"] == "ok":
+            assert record["logodds"] == pytest.approx(undisturbed[path]["logodds"], abs=1e-5)
+
+
 def test_other_parameters_are_refused_by_name(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
     scan(tiny_bundle, folder, "--out", tmp_path, "--formats", "jsonl")
     before = (tmp_path / "results.jsonl").read_bytes()
