@@ -48,7 +48,7 @@ def _images_in(folder: Path) -> Iterator[Path | Failure]:
 
 
 def holds_image(path: Path) -> bool:
-    """Say whether a file found in a folder is to be answered: by its suffix or as DICOM under any name, never hidden."""
+    """Say whether a file found in a folder is to be answered: by suffix, or as DICOM under any name; never hidden."""
     return not path.name.startswith(".") and (path.suffix.lower() in SUFFIXES or _is_dicom(path))
 
 

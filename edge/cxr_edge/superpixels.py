@@ -100,14 +100,16 @@ def _slic(image: NDArray[np.float32], count: int) -> NDArray[np.int32]:
     grey = local / np.maximum(spread, 4.0) / _GREY_PER_STEP
 
     y, x = np.mgrid[: small.shape[0], : small.shape[1]].astype(np.float32)
-    points = np.stack([x.ravel() / step, y.ravel() / step, grey.ravel()], axis=1)
+    points = np.stack([x.ravel() / step, y.ravel() / step, grey.ravel()])
     labels = _grid(small.shape[0], small.shape[1], count).ravel()
     for _ in range(_ITERATIONS):
         size = np.bincount(labels)
-        centres = np.stack([np.bincount(labels, weights=column) for column in points.T], axis=1)
-        centres = (centres[size > 0] / size[size > 0, None]).astype(np.float32)
-        # argmin |p-c|² = argmin |c|² - 2 p·c: one small matrix product
-        labels = np.argmin((centres**2).sum(1) - 2 * points @ centres.T, axis=1)
+        centres = np.stack([np.bincount(labels, weights=values) for values in points])
+        centres = (centres[:, size > 0] / size[size > 0]).astype(np.float32)
+        # argmin |p-c|² = argmin |c|² - 2 p·c. Not by BLAS: its threads would go on spinning in the network's way,
+        # which cost 0.1 s of the first batch.
+        products = np.einsum("ck,cp->kp", centres, points)
+        labels = np.argmin((centres**2).sum(axis=0)[:, None] - 2 * products, axis=0)
     connected = _connect(labels.reshape(small.shape).astype(np.int32))
     return np.asarray(cv2.resize(connected, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.int32)
 
