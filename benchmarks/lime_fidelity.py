@@ -20,6 +20,7 @@ from common import alternate, correlation, engine, inputs_of, model_for, overlap
 from common import test_files as choose_files
 from cxr_edge.api import Model
 from cxr_edge.lime import Lime, design
+from cxr_edge.lime.engine import DEFAULT_STABILITY
 from cxr_edge.lime.perturber import Perturber
 from cxr_edge.lime.ridge import fit_ridge
 from cxr_edge.superpixels import Superpixels, segment
@@ -55,7 +56,7 @@ def main() -> None:
     options.add_argument("--radiographs", type=int, default=12)
     options.add_argument("--converged", type=int, default=16384)
     options.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "cxr-edge-benchmarks")
-    options.add_argument("--stability", type=float, nargs="*", default=[0.65, 0.75, 0.85])
+    options.add_argument("--stability", type=float, nargs="*", default=[DEFAULT_STABILITY, 0.7, 0.85])
     options.add_argument("--timed", type=int, default=2, help="radiographs on which `lime` itself is timed")
     arguments = options.parse_args()
     model = model_for(arguments)
