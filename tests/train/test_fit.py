@@ -147,10 +147,13 @@ def test_the_published_parameter_counts():
 
 @pytest.fixture
 def trainer():
+    import keras
+
     from cxr_train.network import build_network
     from cxr_train.recipes import DEFAULT
     from cxr_train.trainer import Trainer
 
+    keras.utils.set_random_seed(0)
     return Trainer(build_network("small-cnn"), replace(DEFAULT, batch_statistics=True, learning_rate=1e-3))
 
 
