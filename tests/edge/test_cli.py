@@ -199,9 +199,13 @@ def test_a_reader_that_leaves_early_is_no_error(tiny_bundle, radiographs):
     assert err == ""
 
 
+def heed_interrupts():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell leaves it ignored
+
+
 def test_an_interrupt_ends_without_a_traceback(tiny_bundle, radiographs):
     command = [*PROGRAM, "predict", "--json", "--bundle", tiny_bundle, *[radiographs / "cr_chest_pa_16bit.png"] * 2000]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed_interrupts)
     first = process.stdout.readline()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()

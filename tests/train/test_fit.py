@@ -83,12 +83,16 @@ def test_a_killed_training_resumes_to_the_same_end(trained, kermany, lungmasks, 
         assert resumed == pytest.approx(straight, rel=1e-5)
 
 
+def heed_interrupts():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell leaves it ignored
+
+
 @pytest.mark.slow
 def test_an_interrupted_training_leaves_a_usable_run(kermany, tmp_path):
     run = tmp_path / "run"
     command = [sys.executable, "-c", "from cxr_train.cli import main; main()", "fit", "--data", str(kermany)]
     options = ["--out", str(run), "--arch", "small-cnn", "--epochs", "100000"]
-    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
     while not (run / "history.csv").is_file():
         assert process.poll() is None
         time.sleep(0.2)
