@@ -51,6 +51,7 @@ class Bundle:
         except BundleError as error:
             raise BundleError(f"{folder}: {error}") from error
         models = {}
+        # Two threads for the hashing gained nothing: it already overlaps with the imports of a prediction.
         for name, record in manifest.files.items():
             try:
                 data = (folder / name).read_bytes()
