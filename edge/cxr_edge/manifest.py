@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from types import UnionType
 from typing import Any, get_args, get_origin
 
 from cxr_edge.errors import BundleError
@@ -71,6 +72,40 @@ class Precision:
 
 
 @dataclass(frozen=True)
+class GateSpec:
+    """The graph that scores how unlike a chest radiograph an input is; above the threshold it is refused."""
+
+    file: str
+    threshold: float
+    method: str
+    chosen_on: str
+
+
+@dataclass(frozen=True)
+class LungSpec:
+    """The graph that outlines the lungs, with its Dice coefficient where that was measured."""
+
+    file: str
+    dice: float
+    measured_on: str
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Whose radiographs the network was trained on.
+
+    Attributes:
+        ages: Youngest and oldest, in years.
+        views: Values of DICOM View Position (0018,5101).
+        body_parts: Values of DICOM Body Part Examined (0018,0015).
+    """
+
+    ages: list[float]
+    views: list[str]
+    body_parts: list[str]
+
+
+@dataclass(frozen=True)
 class FileRecord:
     """The identity of one file of the bundle."""
 
@@ -99,6 +134,9 @@ class Manifest:
         licence: Licence of the weights.
         data: Name, licence and citation of the training data.
         files: Every other file of the bundle.
+        gate: What refuses inputs that are no chest radiographs; None answers everything.
+        lungs: What outlines the lungs; None leaves it open where the evidence lies.
+        scope: Whose radiographs it was trained on; None warns of nobody.
         extra: Keys that this version does not know.
     """
 
@@ -118,6 +156,9 @@ class Manifest:
     licence: str
     data: dict[str, str]
     files: dict[str, FileRecord]
+    gate: GateSpec | None = None
+    lungs: LungSpec | None = None
+    scope: Scope | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -137,6 +178,11 @@ class Manifest:
             "thresholds must lie in 0..1": all(0 <= point.threshold <= 1 for point in points.points.values()),
             "precisions must contain fp32": "fp32" in self.precisions,
             "every precision's file must be in files": all(p.file in self.files for p in self.precisions.values()),
+            "the gate's and the lungs' file must be in files": all(
+                each is None or each.file in self.files for each in (self.gate, self.lungs)
+            ),
+            "scope's ages must be two, the youngest first": self.scope is None
+            or (len(self.scope.ages) == 2 and self.scope.ages[0] <= self.scope.ages[1]),
             "files must be plain names with a SHA-256": all(
                 re.fullmatch(r"\w[\w.-]*", name) and re.fullmatch(r"[0-9a-f]{64}", record.sha256)
                 for name, record in self.files.items()
@@ -199,6 +245,10 @@ def unseal(data: bytes) -> dict[str, Any]:
 
 def _build(kind: Any, value: Any, where: str) -> Any:  # the type is what the annotation says
     """Turn JSON into what an annotation of the dataclasses above asks for; keys they do not know are left aside."""
+    if isinstance(kind, UnionType):  # of a dataclass and None
+        if value is None:
+            return None
+        kind = get_args(kind)[0]
     expected = dict if is_dataclass(kind) else get_origin(kind) or kind
     if expected is float and type(value) is int:
         return float(value)
@@ -206,7 +256,7 @@ def _build(kind: Any, value: Any, where: str) -> Any:  # the type is what the an
         raise BundleError(f"manifest.json: {where} is {value!r}, expected {expected.__name__}; export the bundle again")
     if is_dataclass(kind):
         for entry in fields(kind):
-            if entry.name not in value and entry.default_factory is MISSING:
+            if entry.name not in value and entry.default_factory is entry.default is MISSING:
                 raise BundleError(f"manifest.json: {where}.{entry.name} is missing; export the bundle again")
         return kind(  # type: ignore[operator]
             **{

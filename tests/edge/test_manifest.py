@@ -21,9 +21,17 @@ def test_a_manifest_comes_back_as_it_was(values):
 
 
 def test_unknown_keys_are_kept(values):
-    manifest = Manifest.from_json({**values, "gate": {"threshold": 3}})
-    assert manifest.extra == {"gate": {"threshold": 3}}
-    assert manifest.to_json()["gate"] == {"threshold": 3}
+    manifest = Manifest.from_json({**values, "later": {"threshold": 3}})
+    assert manifest.extra == {"later": {"threshold": 3}}
+    assert manifest.to_json()["later"] == {"threshold": 3}
+
+
+def test_optional_parts_are_read_or_absent(values):
+    assert Manifest.from_json(values).scope is None
+    values["scope"] = {"ages": [1, 5], "views": ["AP"], "body_parts": ["CHEST"]}
+    manifest = Manifest.from_json(values)
+    assert manifest.scope.views == ["AP"]
+    assert Manifest.from_json(manifest.to_json()) == manifest
 
 
 def test_whole_numbers_pass_for_real_ones(values):
@@ -46,6 +54,9 @@ def test_whole_numbers_pass_for_real_ones(values):
         (("operating_points", "points", "balanced", "recall"), None, r"balanced\.recall is missing"),
         (("precisions", "fp32"), None, "fp32"),
         (("precisions", "int8", "file"), "other.onnx", "precision's file"),
+        (("gate",), {"file": "no.onnx", "threshold": 1, "method": "m", "chosen_on": "c"}, "gate's"),
+        (("lungs",), {"file": "no.onnx", "dice": 1}, "measured_on is missing"),
+        (("scope",), {"ages": [5, 1], "views": [], "body_parts": []}, "youngest first"),
         (("files", "../../secret"), {"sha256": "0" * 64, "bytes": 3}, "plain names"),
         (("files", "classifier.onnx", "sha256"), "abc", "SHA-256"),
         (("calibration", "bias"), True, r"calibration\.bias is True"),

@@ -23,6 +23,8 @@ class Recipe:
         decay: Inverse-time decay of the rate per step.
         weight_decay: Decoupled weight decay (Loshchilov and Hutter 2019).
         clip_norm: Gradients are scaled down to this global norm; 0 leaves them.
+        average: What a step keeps of the running mean of the weights (Polyak and Juditsky 1992), which is what is
+            validated and kept; 0 keeps the weights themselves.
         frozen_through: The layer up to which ImageNet's MobileNet stays as it is; None trains all of it.
         batch_statistics: Batch normalisation uses the batch's statistics while training; False keeps ImageNet's.
         class_weights: Both classes weigh the same in the loss, however many images each has.
@@ -41,6 +43,7 @@ class Recipe:
     decay: float = 0.0
     weight_decay: float = 0.0
     clip_norm: float = 0.0
+    average: float = 0.0
     frozen_through: str | None = FROZEN_THROUGH
     batch_statistics: bool = False
     class_weights: bool = True
@@ -68,10 +71,11 @@ STUDY = Recipe(
 )
 
 DEFAULT = Recipe(
-    epochs=20,
+    epochs=16,
     learning_rate=2e-4,
     weight_decay=1e-4,
     clip_norm=1.0,
+    average=0.995,
     frozen_through="conv_dw_4_relu",
     label_smoothing=0.05,
     segmentation=0.3,
@@ -82,14 +86,15 @@ DEFAULT = Recipe(
         shift=0.08,
         flip=0.5,
         background=0.5,
-        exposure=0.7,
+        exposure=0.75,
         equalise=0.15,
-        resolution=0.35,
-        blur=0.35,
+        detail=0.3,
+        resolution=0.4,
+        blur=0.4,
         jpeg=0.15,
-        noise=0.35,
+        noise=0.45,
         markers=0.3,
-        borders=0.25,
+        borders=0.45,
         erase=0.2,
     ),
 )
