@@ -43,7 +43,7 @@ class Model:
             source: A path, the bytes of a file, an array (see `read_radiograph`) or a radiograph.
 
         Returns:
-            The answer with its label, calibrated probability and warnings.
+            The answer with its label, calibrated probability and warnings; with a refusal if it is no chest radiograph.
 
         Raises:
             InputError: The source is no radiograph that can be answered.
@@ -89,7 +89,7 @@ class Model:
             The answer with its maps; `cxr_edge.figures.draw` draws them.
 
         Raises:
-            InputError: The source is no radiograph that can be answered.
+            InputError: The source is no radiograph that can be answered, or no chest radiograph.
             UsageError: An unknown method or label, or LIME options that make no sense.
             BundleError: The bundle cannot explain, or its network answers NaN.
         """
@@ -110,6 +110,7 @@ def load(
     threads: int | None = None,
     precision: str = "fp32",
     operating_point: str | None = None,
+    gate: bool = True,
 ) -> Model:
     """Load a bundle.
 
@@ -119,6 +120,7 @@ def load(
         threads: Threads for one inference; None takes every core this process may use.
         precision: ``fp32`` or, where the bundle has it, ``int8``.
         operating_point: Name of a threshold in the bundle; None takes its default.
+        gate: Whether what is no chest radiograph is refused, where the bundle can tell.
 
     Returns:
         The model, ready to predict.
@@ -134,5 +136,6 @@ def load(
         threads=threads,
         precision=precision,
         operating_point=operating_point,
+        gate=gate,
     )
     return Model(classifier)

@@ -16,6 +16,7 @@ Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads for one inference.", show_default="every usable core")
 ]
 Precision = Annotated[str, typer.Option(metavar="fp32|int8", help="Which of the bundle's networks.")]
+NoGate = Annotated[bool, typer.Option("--no-gate", help="Answer even what looks like no chest radiograph.")]
 OperatingPoint = Annotated[
     str | None, typer.Option(metavar="NAME", help="Decision threshold to use.", show_default="the bundle's default")
 ]

@@ -41,6 +41,8 @@ COLUMNS = (
     Column("logodds", "real", ("logodds",)),
     Column("threshold", "real", ("threshold",)),
     Column("operating_point", "text", ("operating_point",)),
+    Column("gate_score", "real", ("gate", "score")),
+    Column("refusal", "text", ("gate", "reason")),
     Column("warnings", "texts", ("warnings",)),
     Column("error_kind", "text", ("error", "kind")),
     Column("error_message", "text", ("error", "message")),
