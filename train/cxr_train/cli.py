@@ -88,6 +88,9 @@ def audit(
     resamples: Annotated[int, typer.Option(min=10, help="Bootstrap samples behind each interval.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     precision: Annotated[str, typer.Option(metavar="fp32|int8", help="Which of the bundle's networks.")] = "fp32",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads for one inference.", show_default="every usable core")
+    ] = None,
 ) -> None:
     """Show what a bundle is worth and where it fails, on one page for a reviewer; it needs no Keras."""
     from cxr_train.audit.audit import Plan
@@ -105,6 +108,7 @@ def audit(
         resamples=resamples,
         seed=seed,
         precision=precision,
+        threads=threads,
         beside=tuple(beside or ()),
     )
     values = measure(plan, out)

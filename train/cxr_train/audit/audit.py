@@ -56,6 +56,7 @@ class Plan:
         seed: Of the bootstrap.
         precision: Which of the bundle's networks.
         provider: What runs it.
+        threads: Threads for one inference; None takes every core this process may use.
         beside: Other audits that stand beside this one.
     """
 
@@ -71,6 +72,7 @@ class Plan:
     seed: int = 0
     precision: str = "fp32"
     provider: Provider = "auto"
+    threads: int | None = None
     beside: tuple[Path, ...] = field(default_factory=tuple)
 
 
@@ -100,7 +102,7 @@ def audit(plan: Plan, out: Path) -> dict[str, Any]:
     except OSError as error:
         raise OutputError(f"{out}: cannot be written ({error}); name another folder with --out") from error
 
-    model = load(plan.bundle, provider=plan.provider, precision=plan.precision)
+    model = load(plan.bundle, provider=plan.provider, threads=plan.threads, precision=plan.precision)
     spec = model.bundle.manifest.input
     images = read_images(find_samples(plan.data, [plan.split]), height=spec.height, width=spec.width)
     masks = None

@@ -37,7 +37,7 @@ class Bar:
         """A value as people read it."""
         if value is None:
             return "not measured"
-        return f"{100 * value:.4g} %" if self.unit == _PERCENT else f"{value:.4g}{self.unit}"
+        return f"{100 * value:.4g} %" if self.unit == _PERCENT else f"{value:.3f}{self.unit}"
 
     def met(self, value: float | None) -> bool | None:
         """Whether a value meets the bar; None where it was not measured."""

@@ -46,11 +46,10 @@ def _curve(audits: Sequence[Audit], path: Path) -> None:
             axes.plot(
                 *np.array(audit["discrimination"]["curve"]).T, color=colour, label=f"{audit['name']}: {auroc:.3f}"
             )
-            for name, point in points:
+            for (name, point), marker in zip(points, "o^sDv", strict=False):
                 place = (1 - point["metrics"]["specificity"]["value"], point["metrics"]["recall"]["value"])
-                axes.plot(*place, "o" if point["shipped"] else "^", color=colour, mfc=None if point["shipped"] else "w")
-                if len(audits) == 1:
-                    axes.annotate(name, place, (6, -10), textcoords="offset points", size=8)
+                label = f"{name}{' (shipped)' if point['shipped'] else ''}" if len(audits) == 1 else None
+                axes.plot(*place, marker, color=colour, mfc=colour if point["shipped"] else "w", label=label)
         axes.set(xlabel="1 - specificity", ylabel="recall", title="ROC; filled: the shipped operating point")
         axes.legend(loc="lower right", title="AUROC")
 

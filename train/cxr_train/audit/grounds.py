@@ -47,7 +47,7 @@ def evidence(audits: Sequence[Audit]) -> Section:
         "AUROC with the lungs hidden": shown(number, "hidden", "auroc"),
         "log-odds move by": shown(short, "hidden", "moved", "value"),
     }
-    tables.append(facts("The counter-test: lungs and a margin around them grey", audits, hidden))
+    tables.append(facts("The counter-test: a grey box over the lungs and a margin", audits, hidden))
     lead = "The share of the evidence for an image's own class on pixels that a human called lung, over all pixels that"
     lead += " the mask does not leave open. Evidence that knows nothing of lungs reaches the lungs' share of the"
     lead += " picture. A superpixel's weight is spread evenly over its pixels."
@@ -61,7 +61,7 @@ def evidence(audits: Sequence[Audit]) -> Section:
     )
     bound += " averaged over the images."
     test = "With the lungs hidden, an honest network tells the classes no better apart than chance, 0.5; what is left"
-    test += " above that comes from outside or from the outline of the hidden part."
+    test += " above that comes from outside, or from the place and size of the box."
     return Section(title, [lead, bound, test], tables, {"evidence.png": "Shares of the single images"})
 
 

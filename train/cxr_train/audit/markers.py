@@ -19,6 +19,7 @@ _LETTERS = ("R", "L")
 _SCALE, _THICKNESS = 1.0, 2
 _MARGIN = 12  # pixels between a letter and the border of the picture
 _STANDS_OUT = 70  # grey levels above the surroundings
+_SHARP = 60  # grey levels between it and the two pixels around it: bones fade, letters end
 _AREA = (12, 500)  # pixels of a marker in a picture of 224x224
 _RIM = 0.22  # markers lie this close to a border, as a share of the picture
 _ERASE = 3  # pixels around the marker that go with it
@@ -71,9 +72,9 @@ def mark(setting: Setting) -> Markers:
 
 
 def marker_like(image: Levels, mask: Levels) -> NDArray[np.bool_]:
-    """Finds what looks like a burnt-in letter: small, far brighter than its surroundings, near a border, no lung.
+    """Finds what looks like a burnt-in letter: small, bright, sharply bounded, near a border, no lung.
 
-    A rule of thumb (white top-hat and area): it also finds tubes and clips, and misses faint markers.
+    A rule of thumb (white top-hat, area, contrast): it also finds tubes and clips, and misses faint markers.
 
     Args:
         image: uint8 [H, W].
@@ -92,16 +93,14 @@ def marker_like(image: Levels, mask: Levels) -> NDArray[np.bool_]:
     out = np.zeros(image.shape, bool)
     scale = image.size / 224**2
     for region in range(1, count):
-        left, top, across, down, area = facts[region]
+        across, down, area = facts[region][2:]
         here = regions == region
+        ring = (cv2.dilate(here.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0) & ~here
         if (
             _AREA[0] * scale <= area <= _AREA[1] * scale
             and max(across, down) <= 1.5 * side
             and max(across, down) <= 3 * min(across, down)
-            and left > 0
-            and top > 0
-            and left + across < width
-            and top + down < height
+            and image[here].mean() - image[ring].mean() >= _SHARP
             and rim[here].all()
         ):
             out |= here

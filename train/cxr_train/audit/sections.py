@@ -156,7 +156,7 @@ def _markers(audits: Sequence[Audit]) -> Section:
         rows[f"images that show what looks like a marker, {label}"] = shown(count, "markers", "found", label)
     rows["flip when that is erased"] = shown(share, "markers", "erased", "flips")
     lead = "A letter was pasted into each corner of every radiograph of both classes. What looks like a burnt-in letter"
-    lead += " (small, far brighter than its surroundings, near the border, outside of the lungs: a rule of thumb that"
+    lead += " (small, bright, sharply bounded, near the border, outside of the lungs: a rule of thumb that"
     lead += " also finds clips and tubes) was painted over."
     table = _outcomes(audits, title="letter", caption="Pasted letters", keys=("markers", "pasted"))
     return Section("Side markers", [lead], [facts("Markers in and out", audits, rows), table])

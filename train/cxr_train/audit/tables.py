@@ -70,7 +70,8 @@ def with_interval(figure: Figure | None, show: Callable[[float | None], str] = n
         return NOTHING
     if figure["low"] is None or figure["high"] is None:
         return show(figure["value"])
-    return f"{show(figure['value'])} ({show(figure['low'])} to {show(figure['high'])})"
+    low, high = (show(figure[end]).removesuffix(" %") for end in ("low", "high"))
+    return f"{show(figure['value'])} ({low} to {high})"
 
 
 def dig(value: Any, *keys: str | int) -> Any:

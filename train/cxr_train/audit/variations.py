@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from cxr_train.audit.answers import Levels
-from cxr_train.audit.setting import LUNG, UNKNOWN
+from cxr_train.audit.setting import LUNG
 from cxr_train.perturbations import PERTURBATIONS
 
 Variation = Callable[[Levels], Levels]
@@ -40,7 +40,7 @@ def outside_replaced(pixels: Levels, masks: Levels, labels: np.ndarray) -> Itera
 
     Args:
         pixels: uint8 [N, H, W].
-        masks: uint8 [N, H, W], see `Setting`.
+        masks: uint8 [N, H, W], `LUNG` where there is lung.
         labels: int32 [N]; both classes.
 
     Yields:
@@ -56,9 +56,13 @@ def outside_replaced(pixels: Levels, masks: Levels, labels: np.ndarray) -> Itera
 
 
 def lungs_hidden(pixels: Levels, masks: Levels) -> Levels:
-    """Copies of images, uint8 [N, H, W], with the lungs and a margin around them grey."""
-    inside = np.stack([_soft(np.where(mask == UNKNOWN, LUNG, mask)) for mask in masks])
-    return _mixed(np.full_like(pixels, _GREY), pixels, inside)
+    """Copies of images, uint8 [N, H, W], with a grey box over the lungs and a margin: their outline would show too."""
+    out = pixels.copy()
+    for image, mask in zip(out, masks, strict=True):
+        down, across = np.nonzero(mask == LUNG)
+        top, left = max(0, down.min() - _MARGIN), max(0, across.min() - _MARGIN)
+        image[top : down.max() + _MARGIN + 1, left : across.max() + _MARGIN + 1] = _GREY
+    return out
 
 
 def _jpeg(image: Levels) -> Levels:
