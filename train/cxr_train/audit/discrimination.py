@@ -134,7 +134,7 @@ def _quartiles(attribute: Attribute) -> Iterator[tuple[str, Rows]]:
     edges = np.quantile(attribute.values, (0, 0.25, 0.5, 0.75, 1))
     quarter = np.searchsorted(edges[1:-1], attribute.values, side="right")
     for row in range(4):
-        yield f"quartile {row + 1}: {edges[row]:.3g} to {edges[row + 1]:.3g}", quarter == row
+        yield f"quartile {row + 1}: {edges[row]:.4g} to {edges[row + 1]:.4g}", quarter == row
 
 
 def _group(setting: Setting, by: str, name: str, rows: Rows) -> Group:
