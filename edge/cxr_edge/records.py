@@ -9,6 +9,7 @@ from cxr_edge.bundle import Bundle
 from cxr_edge.classifier import Prediction
 from cxr_edge.errors import CxrEdgeError
 from cxr_edge.radiograph import Radiograph
+from cxr_edge.scope import scope_warnings
 
 SCHEMA = 1
 RESEARCH_USE = "Research use only: this is no medical device, and no diagnosis."
@@ -41,7 +42,7 @@ class Answer:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What speaks against trusting the answer, one sentence each."""
-        return self.radiograph.warnings
+        return self.radiograph.warnings + scope_warnings(self.radiograph.source, self.bundle.manifest.scope)
 
     def to_json(self) -> dict[str, object]:
         """Give the record, schema 1."""
