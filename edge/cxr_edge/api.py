@@ -15,6 +15,7 @@ from cxr_edge.preprocess import to_input
 from cxr_edge.radiograph import Radiograph
 from cxr_edge.records import Answer
 from cxr_edge.sessions import Provider
+from cxr_edge.variants import Spread, spread
 
 if TYPE_CHECKING:
     from cxr_edge.explainer import Explainer, Explanation, LimeOptions, Which
@@ -27,14 +28,17 @@ class Model:
     Attributes:
         bundle: The opened bundle.
         classifier: Its network at one operating point.
+        test_time_augmentation: Whether every answer says how far small changes move it.
 
     Args:
         classifier: The network that answers.
+        test_time_augmentation: See `load`.
     """
 
-    def __init__(self, classifier: Classifier) -> None:
+    def __init__(self, classifier: Classifier, *, test_time_augmentation: bool = False) -> None:
         self.bundle = classifier.bundle
         self.classifier = classifier
+        self.test_time_augmentation = test_time_augmentation
 
     def predict(self, source: str | os.PathLike[str] | bytes | NDArray[Any] | Radiograph) -> Answer:
         """Answer one radiograph.
@@ -65,7 +69,11 @@ class Model:
         spec = self.bundle.manifest.input
         inputs = np.stack([to_input(each, height=spec.height, width=spec.width) for each in radiographs])
         predictions = self.classifier.predict(inputs)
-        return tuple(Answer(*pair, self.bundle) for pair in zip(radiographs, predictions, strict=True))
+        spreads: Sequence[Spread | None] = [None] * len(predictions)
+        if self.test_time_augmentation:
+            spreads = [spread(self.classifier, *pair) for pair in zip(inputs, predictions, strict=True)]
+        triples = zip(radiographs, predictions, spreads, strict=True)
+        return tuple(Answer(radiograph, prediction, self.bundle, each) for radiograph, prediction, each in triples)
 
     def explain(
         self,
@@ -110,6 +118,7 @@ def load(
     threads: int | None = None,
     precision: str = "fp32",
     operating_point: str | None = None,
+    test_time_augmentation: bool = False,
 ) -> Model:
     """Load a bundle.
 
@@ -119,6 +128,8 @@ def load(
         threads: Threads for one inference; None takes every core this process may use.
         precision: ``fp32`` or, where the bundle has it, ``int8``.
         operating_point: Name of a threshold in the bundle; None takes its default.
+        test_time_augmentation: Whether every answer carries its `Spread` over thirteen small changes of the input;
+            an answer then costs about fourteen times as much.
 
     Returns:
         The model, ready to predict.
@@ -135,4 +146,4 @@ def load(
         precision=precision,
         operating_point=operating_point,
     )
-    return Model(classifier)
+    return Model(classifier, test_time_augmentation=test_time_augmentation)

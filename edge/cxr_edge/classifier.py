@@ -114,6 +114,10 @@ class Classifier:
             for logodds, probability, features in zip(*outputs, strict=True)
         )
 
+    def probabilities(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Give only the calibrated probabilities, float32 [N], of a batch float32 [N, height, width] in 0..255."""
+        return self.session.run({"pixels": inputs}, ["probability"])[0]
+
     def logodds(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Give only the log-odds, float32 [N], of a batch float32 [N, height, width] in 0..255."""
         return self.session.run({"pixels": inputs}, ["logodds"])[0]

@@ -10,6 +10,7 @@ from cxr_edge.classifier import Prediction
 from cxr_edge.errors import CxrEdgeError
 from cxr_edge.radiograph import Radiograph
 from cxr_edge.scope import scope_warnings
+from cxr_edge.variants import Spread
 
 SCHEMA = 1
 RESEARCH_USE = "Research use only: this is no medical device, and no diagnosis."
@@ -23,11 +24,13 @@ class Answer:
         radiograph: What was looked at.
         prediction: What the network says.
         bundle: The bundle that says it.
+        spread: How far small changes move the probability, if that was asked for.
     """
 
     radiograph: Radiograph
     prediction: Prediction
     bundle: Bundle
+    spread: Spread | None = None
 
     @property
     def label(self) -> str:
@@ -42,7 +45,9 @@ class Answer:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What speaks against trusting the answer, one sentence each."""
-        return self.radiograph.warnings + scope_warnings(self.radiograph.source, self.bundle.manifest.scope)
+        radiograph = self.radiograph
+        outside = scope_warnings(radiograph.source, self.bundle.manifest.scope)
+        return radiograph.warnings + outside + (self.spread.warnings if self.spread else ())
 
     def to_json(self) -> dict[str, object]:
         """Give the record, schema 1."""
@@ -52,6 +57,7 @@ class Answer:
             "path": None if path is None else os.fspath(path),
             "status": "ok",
             **self.prediction.to_json(),
+            **({"test_time_augmentation": self.spread.to_json()} if self.spread else {}),
             "warnings": list(self.warnings),
             "bundle": self.bundle.to_json(),
             "source": self.radiograph.source.to_json(),

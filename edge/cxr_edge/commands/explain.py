@@ -61,6 +61,7 @@ def explain(
     threads: options.Threads = None,
     precision: options.Precision = "fp32",
     operating_point: options.OperatingPoint = None,
+    test_time_augmentation: options.TestTimeAugmentation = False,
 ) -> None:
     """Show where the network looked: Grad-CAM and LIME on the radiograph itself.
 
@@ -84,7 +85,14 @@ def explain(
         budget=budget,
         score=score,
     )
-    model = load(bundle, provider=provider, threads=threads, precision=precision, operating_point=operating_point)
+    model = load(
+        bundle,
+        provider=provider,
+        threads=threads,
+        precision=precision,
+        operating_point=operating_point,
+        test_time_augmentation=test_time_augmentation,
+    )
     names: set[str] = set()
     count = failures = 0
     for found in find_images(paths):

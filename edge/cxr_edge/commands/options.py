@@ -16,6 +16,14 @@ Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads for one inference.", show_default="every usable core")
 ]
 Precision = Annotated[str, typer.Option(metavar="fp32|int8", help="Which of the bundle's networks.")]
+TestTimeAugmentation = Annotated[
+    bool,
+    typer.Option(
+        "--test-time-augmentation",
+        "--tta",
+        help="Ask about 13 slightly changed copies of each input, too, and state the spread; costs 14 times as much.",
+    ),
+]
 OperatingPoint = Annotated[
     str | None, typer.Option(metavar="NAME", help="Decision threshold to use.", show_default="the bundle's default")
 ]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cxr_edge.records import Answer, Failure
 
 _ROW = "{:<10}  {:>12}  {:>9}  {}"
+_RANGE = len("0.0000 to 1.0000")
 
 
 def predict(
@@ -31,6 +32,7 @@ def predict(
     threads: options.Threads = None,
     precision: options.Precision = "fp32",
     operating_point: options.OperatingPoint = None,
+    test_time_augmentation: options.TestTimeAugmentation = False,
 ) -> None:
     """Say how likely each radiograph shows pneumonia.
 
@@ -44,9 +46,10 @@ def predict(
         from cxr_edge.inputs import find_images
         from cxr_edge.records import RESEARCH_USE, Failure, to_line
 
-        model = Model(loading.result())
+        model = Model(loading.result(), test_time_augmentation=test_time_augmentation)
     if not json:
-        typer.echo(_ROW.format("label", "probability", "threshold", "file"))
+        heading = f"{'spread':<{_RANGE}}  file" if test_time_augmentation else "file"
+        typer.echo(_ROW.format("label", "probability", "threshold", heading))
     count = failures = 0
     for found in find_images(paths):
         count += 1
@@ -59,7 +62,7 @@ def predict(
             except InputError as error:
                 outcome = Failure(found, error)
         failures += isinstance(outcome, Failure)
-        typer.echo(to_line(outcome.to_json()) if json else _row(outcome))
+        typer.echo(to_line(outcome.to_json()) if json else _row(outcome, spread=test_time_augmentation))
         notes = [f"error: {outcome.error}"] if isinstance(outcome, Failure) else outcome.warnings
         for note in notes:
             typer.echo(printable(note if isinstance(outcome, Failure) else f"warning: {found}: {note}"), err=True)
@@ -91,12 +94,13 @@ def _load(
     return Classifier(opened, provider=provider, threads=threads, precision=precision, operating_point=operating_point)
 
 
-def _row(outcome: "Answer | Failure") -> str:
-    from cxr_edge.records import Failure
+def _row(outcome: "Answer | Failure", *, spread: bool) -> str:
+    from cxr_edge.records import Answer, Failure
 
+    ends = outcome.spread if isinstance(outcome, Answer) else None
+    between = f"{f'{ends.lowest:.4f} to {ends.highest:.4f}' if ends else '':<{_RANGE}}  " if spread else ""
     if isinstance(outcome, Failure):
-        return _ROW.format("error", outcome.error.kind, "", printable(str(outcome.path)))
+        return _ROW.format("error", outcome.error.kind, "", between + printable(str(outcome.path)))
     prediction, path = outcome.prediction, outcome.radiograph.source.path
-    return _ROW.format(
-        prediction.label, f"{prediction.probability:.4f}", f"{prediction.threshold:.4f}", printable(str(path))
-    )
+    name = between + printable(str(path))
+    return _ROW.format(prediction.label, f"{prediction.probability:.4f}", f"{prediction.threshold:.4f}", name)

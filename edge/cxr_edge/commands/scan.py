@@ -52,6 +52,7 @@ def scan(
     provider: options.Provider = "auto",
     precision: options.Precision = "fp32",
     operating_point: options.OperatingPoint = None,
+    test_time_augmentation: options.TestTimeAugmentation = False,
 ) -> None:
     """Answer whole folders, restartable at any moment, with a report to look through.
 
@@ -78,7 +79,14 @@ def scan(
         raise UsageError("--engine ray writes answers as Parquet: take --formats parquet, no --explain and no --watch")
     if ray_address and engine != "ray":
         raise UsageError("--ray-address needs --engine ray")
-    model = load(bundle, provider=provider, threads=1, precision=precision, operating_point=operating_point)
+    model = load(
+        bundle,
+        provider=provider,
+        threads=1,
+        precision=precision,
+        operating_point=operating_point,
+        test_time_augmentation=test_time_augmentation,
+    )
     session = model.classifier.session
     parameters = Parameters(
         engine=engine,
@@ -90,6 +98,7 @@ def scan(
         explain=explain,
         explain_if=explain_if,
         pictures="html" in reports,
+        test_time_augmentation=test_time_augmentation,
     )
     out = out.absolute()
     discovery = Discovery(

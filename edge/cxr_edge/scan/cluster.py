@@ -89,6 +89,7 @@ class Predict:
             threads=1,
             precision=parameters.precision,
             operating_point=parameters.operating_point,
+            test_time_augmentation=parameters.test_time_augmentation,
         )
         if self._model.bundle.to_json() != parameters.bundle:
             raise BundleError(f"{self._model.bundle.folder}: another bundle than where the scan was started")

@@ -24,6 +24,7 @@ class Parameters:
         explain: Which explanations.
         explain_if: Whether every answer is explained or only positive ones.
         pictures: Whether thumbnails, heat maps and figures are written for the report.
+        test_time_augmentation: Whether answers say how far small changes move them.
     """
 
     engine: Engine
@@ -35,6 +36,7 @@ class Parameters:
     explain: Explain
     explain_if: ExplainIf
     pictures: bool
+    test_time_augmentation: bool = False
 
     @property
     def digest(self) -> str:
