@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cxr_edge.radiograph import Pixels
 
-_SIDE = 256  # pixels a side are enough to judge by
+_SIDE = 128  # to twice as many pixels a side are enough to judge by
 _MARGIN = 0.02
 _CLIPPED = 0.5
 _WASHED_OUT = 0.2
