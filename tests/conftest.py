@@ -29,3 +29,9 @@ def data_folder() -> Path:
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete bundle with a tiny network."""
     return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def gated_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a gate that refuses what is nearly black or nearly white."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "gated", gate=True)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from cxr_edge.preprocess import to_input
 from cxr_edge.radiograph import Radiograph
 from cxr_edge.records import Answer
 from cxr_edge.sessions import Provider
-from cxr_edge.variants import Spread, spread
+from cxr_edge.variants import spread
 
 if TYPE_CHECKING:
     from cxr_edge.explainer import Explainer, Explanation, LimeOptions, Which
@@ -47,7 +48,7 @@ class Model:
             source: A path, the bytes of a file, an array (see `read_radiograph`) or a radiograph.
 
         Returns:
-            The answer with its label, calibrated probability and warnings.
+            The answer with its label, calibrated probability and warnings; with a refusal if it is no chest radiograph.
 
         Raises:
             InputError: The source is no radiograph that can be answered.
@@ -69,11 +70,13 @@ class Model:
         spec = self.bundle.manifest.input
         inputs = np.stack([to_input(each, height=spec.height, width=spec.width) for each in radiographs])
         predictions = self.classifier.predict(inputs)
-        spreads: Sequence[Spread | None] = [None] * len(predictions)
-        if self.test_time_augmentation:
-            spreads = [spread(self.classifier, *pair) for pair in zip(inputs, predictions, strict=True)]
-        triples = zip(radiographs, predictions, spreads, strict=True)
-        return tuple(Answer(radiograph, prediction, self.bundle, each) for radiograph, prediction, each in triples)
+        answers = tuple(Answer(*pair, self.bundle) for pair in zip(radiographs, predictions, strict=True))
+        if not self.test_time_augmentation:
+            return answers
+        return tuple(
+            answer if answer.refusal else replace(answer, spread=spread(self.classifier, image, answer.prediction))
+            for answer, image in zip(answers, inputs, strict=True)
+        )
 
     def explain(
         self,
@@ -97,7 +100,7 @@ class Model:
             The answer with its maps; `cxr_edge.figures.draw` draws them.
 
         Raises:
-            InputError: The source is no radiograph that can be answered.
+            InputError: The source is no radiograph that can be answered, or no chest radiograph.
             UsageError: An unknown method or label, or LIME options that make no sense.
             BundleError: The bundle cannot explain, or its network answers NaN.
         """
@@ -119,6 +122,7 @@ def load(
     precision: str = "fp32",
     operating_point: str | None = None,
     test_time_augmentation: bool = False,
+    gate: bool = True,
 ) -> Model:
     """Load a bundle.
 
@@ -130,6 +134,7 @@ def load(
         operating_point: Name of a threshold in the bundle; None takes its default.
         test_time_augmentation: Whether every answer carries its `Spread` over thirteen small changes of the input;
             an answer then costs about fourteen times as much.
+        gate: Whether what is no chest radiograph is refused, where the bundle can tell.
 
     Returns:
         The model, ready to predict.
@@ -145,5 +150,6 @@ def load(
         threads=threads,
         precision=precision,
         operating_point=operating_point,
+        gate=gate,
     )
     return Model(classifier, test_time_augmentation=test_time_augmentation)

@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Literal, get_args
 
 from cxr_edge.classifier import Classifier
-from cxr_edge.errors import UsageError
+from cxr_edge.errors import InputError, UsageError
 from cxr_edge.gradcam import GradCam
 from cxr_edge.lime.engine import DEFAULT_STABILITY, REFERENCE_SAMPLES, Lime
 from cxr_edge.lime.explanation import LimeExplanation, Mode, Score
@@ -119,11 +119,18 @@ class Explainer:
             lime: How LIME is to run; None means its defaults.
 
         Raises:
+            InputError: The answer is a refusal: there is no label to explain.
             UsageError: Unknown method or label, or LIME options that make no sense.
             BundleError: The bundle cannot explain, or the network answers NaN.
         """
         if method not in get_args(Which):
             raise UsageError(f"method {method!r}; expected one of {', '.join(get_args(Which))}")
+        if refusal := answer.refusal:
+            raise InputError(
+                f"{answer.radiograph.source.path or 'input'}: refused, {refusal};"
+                " --no-gate (gate=False) explains it all the same",
+                kind="refused",
+            )
         label = answer.label if target == "predicted" else target
         saliency = explained = None
         if method != "lime":

@@ -52,12 +52,12 @@ probability = sigmoid({calibration.scale:.4f} · log-odds + {calibration.bias:.4
 
 Recall and specificity in this table are those of the images the thresholds were chosen on
 ({manifest.operating_points.points[manifest.operating_points.default].chosen_on}), not of new ones.
-{_int8(manifest)}
+{_int8(manifest)}{_gate(manifest)}
 ## Limits
 - Whose radiographs: {dataset.population}. Nothing is known about other ages, hospitals or devices.
 {_scope(manifest)}
 - Labels: {dataset.labelling}.
-- Two classes: other diseases, foreign bodies and images that are no chest radiograph get one of the two labels too.
+- Two classes: other diseases{_images(manifest)} get one of the two labels too.
 - A probability is calibrated at equal prevalence of both classes on images like those above.
 - Saliency maps show what moves the network's answer. They do not localise disease, and a plausible map is no proof
   of a right answer (Arun et al. 2021; Saporta et al. 2022).
@@ -110,6 +110,20 @@ def _points(manifest: Manifest) -> str:
         f"| {point.criterion} | {point.recall:.4f} | {point.specificity:.4f} |"
         for name, point in manifest.operating_points.points.items()
     )
+
+
+def _images(manifest: Manifest) -> str:
+    return " and foreign bodies" if manifest.gate else ", foreign bodies and images that are no chest radiograph"
+
+
+def _gate(manifest: Manifest) -> str:
+    if manifest.gate is None:
+        return ""
+    return f"""
+## What is refused
+Inputs that score above {manifest.gate.threshold:.4f} get no label. Score: {manifest.gate.method}.
+Threshold chosen on {manifest.gate.chosen_on}. It may let pass what merely resembles a chest radiograph.
+"""
 
 
 def _int8(manifest: Manifest) -> str:

@@ -1,4 +1,4 @@
-"""``cxr-export``: bundle, verify and quantize."""
+"""``cxr-export``: bundle, verify, quantize and gate."""
 
 from __future__ import annotations
 
@@ -83,6 +83,18 @@ def quantize(
     from cxr_export.loss import quantize_bundle
 
     _say(quantize_bundle(Bundle.open(bundle), data=data, split=split).to_json())
+
+
+@app.command()
+def gate(
+    bundle: BundleFolder,
+    data: Annotated[Path, typer.Option(help="The Kaggle folder: learned from and chosen on its train.")],
+) -> None:
+    """Have a bundle refuse what is no chest radiograph."""
+    from cxr_edge.bundle import Bundle
+    from cxr_export.gate import add_gate
+
+    _say(add_gate(Bundle.open(bundle), data=data).to_json())
 
 
 def main() -> None:

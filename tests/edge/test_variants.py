@@ -130,3 +130,11 @@ def test_commands_state_the_spread(tiny_bundle, radiographs, tmp_path, monkeypat
     assert float(row[heading.index("label_agreement")]) == found["label_agreement"]
     run("explain", path, "--tta", "--method", "gradcam", "--out", tmp_path / "why")
     assert "test_time_augmentation" in json.loads((tmp_path / "why" / path.stem / "explanation.json").read_text())
+
+
+def test_a_refused_input_has_no_spread(gated_bundle, radiographs):
+    model = cxr_edge.load(gated_bundle, provider="cpu", test_time_augmentation=True)
+    refused = model.predict(np.full((300, 300), 250, np.uint8))
+    assert refused.refusal
+    assert (refused.spread, "test_time_augmentation" in refused.to_json()) == (None, False)
+    assert model.predict(radiographs / "person724_virus_1343.jpeg").spread

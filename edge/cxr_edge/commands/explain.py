@@ -62,11 +62,12 @@ def explain(
     precision: options.Precision = "fp32",
     operating_point: options.OperatingPoint = None,
     test_time_augmentation: options.TestTimeAugmentation = False,
+    no_gate: options.NoGate = False,
 ) -> None:
     """Show where the network looked: Grad-CAM and LIME on the radiograph itself.
 
     Writes figure.png, the single pictures and explanation.json into OUT/NAME. Research use only: not a medical device.
-    Exits with 3 if some inputs could not be answered.
+    Exits with 3 if some inputs could not be answered, or were refused because they look like no chest radiograph.
     """
     from cxr_edge.api import load
     from cxr_edge.errors import InputError
@@ -92,6 +93,7 @@ def explain(
         precision=precision,
         operating_point=operating_point,
         test_time_augmentation=test_time_augmentation,
+        gate=not no_gate,
     )
     names: set[str] = set()
     count = failures = 0

@@ -33,14 +33,16 @@ def predict(
     precision: options.Precision = "fp32",
     operating_point: options.OperatingPoint = None,
     test_time_augmentation: options.TestTimeAugmentation = False,
+    no_gate: options.NoGate = False,
 ) -> None:
     """Say how likely each radiograph shows pneumonia.
 
-    Research use only: not a medical device. Exits with 3 if some inputs could not be answered.
+    Research use only: not a medical device. Exits with 3 if some inputs could not be answered, or were
+    refused because they look like no chest radiograph.
     """
     with ThreadPoolExecutor(1) as pool:
         # Hashing the bundle and optimizing the network need no interpreter: OpenCV is imported meanwhile.
-        loading = pool.submit(_load, bundle, provider, threads, precision, operating_point)
+        loading = pool.submit(_load, bundle, provider, threads, precision, operating_point, not no_gate)
         from cxr_edge.api import Model
         from cxr_edge.errors import InputError
         from cxr_edge.inputs import find_images
@@ -50,7 +52,7 @@ def predict(
     if not json:
         heading = f"{'spread':<{_RANGE}}  file" if test_time_augmentation else "file"
         typer.echo(_ROW.format("label", "probability", "threshold", heading))
-    count = failures = 0
+    count = failures = refused = 0
     for found in find_images(paths):
         count += 1
         outcome: Answer | Failure
@@ -63,9 +65,14 @@ def predict(
                 outcome = Failure(found, error)
         failures += isinstance(outcome, Failure)
         typer.echo(to_line(outcome.to_json()) if json else _row(outcome, spread=test_time_augmentation))
-        notes = [f"error: {outcome.error}"] if isinstance(outcome, Failure) else outcome.warnings
-        for note in notes:
-            typer.echo(printable(note if isinstance(outcome, Failure) else f"warning: {found}: {note}"), err=True)
+        if isinstance(outcome, Failure):
+            typer.echo(printable(f"error: {outcome.error}"), err=True)
+            continue
+        if refusal := outcome.refusal:
+            refused += 1
+            typer.echo(printable(f"refused: {found}: {refusal}"), err=True)
+        for warning in outcome.warnings:
+            typer.echo(printable(f"warning: {found}: {warning}"), err=True)
 
     session, manifest = model.classifier.session, model.bundle.manifest
     typer.echo(
@@ -76,6 +83,9 @@ def predict(
     )
     if failures:
         typer.echo(f"{failures} of {count} inputs could not be answered.", err=True)
+    if refused:
+        typer.echo(f"{refused} of {count} inputs were refused; --no-gate answers them all the same.", err=True)
+    if failures or refused:
         raise typer.Exit(InputError.exit_code)
 
 
@@ -85,13 +95,16 @@ def _load(
     threads: int | None,
     precision: str,
     operating_point: str | None,
+    gate: bool,
 ) -> "Classifier":
     from cxr_edge.bundle import Bundle
 
     opened = Bundle.open(bundle)
     from cxr_edge.classifier import Classifier
 
-    return Classifier(opened, provider=provider, threads=threads, precision=precision, operating_point=operating_point)
+    return Classifier(
+        opened, provider=provider, threads=threads, precision=precision, operating_point=operating_point, gate=gate
+    )
 
 
 def _row(outcome: "Answer | Failure", *, spread: bool) -> str:
@@ -103,4 +116,6 @@ def _row(outcome: "Answer | Failure", *, spread: bool) -> str:
         return _ROW.format("error", outcome.error.kind, "", between + printable(str(outcome.path)))
     prediction, path = outcome.prediction, outcome.radiograph.source.path
     name = between + printable(str(path))
+    if outcome.refusal:
+        return _ROW.format("refused", "", "", name)
     return _ROW.format(prediction.label, f"{prediction.probability:.4f}", f"{prediction.threshold:.4f}", name)

@@ -53,12 +53,13 @@ def scan(
     precision: options.Precision = "fp32",
     operating_point: options.OperatingPoint = None,
     test_time_augmentation: options.TestTimeAugmentation = False,
+    no_gate: options.NoGate = False,
 ) -> None:
     """Answer whole folders, restartable at any moment, with a report to look through.
 
     OUT/results.jsonl holds one record per input and only ever grows; all else in OUT derives from it. The same command
     goes on where it was stopped. Research use only: not a medical device. Exits with 3 if some inputs could not be
-    answered.
+    answered, or were refused because they look like no chest radiograph.
     """
     from cxr_edge.errors import InputError, UsageError
     from cxr_edge.records import RESEARCH_USE
@@ -86,6 +87,7 @@ def scan(
         precision=precision,
         operating_point=operating_point,
         test_time_augmentation=test_time_augmentation,
+        gate=not no_gate,
     )
     session = model.classifier.session
     parameters = Parameters(
@@ -94,6 +96,7 @@ def scan(
         provider=session.provider,
         precision=precision,
         operating_point=model.classifier.operating_point,
+        gate=model.classifier.gate is not None,
         batch_size=1 if engine == "ray" else batch_size or _batch_size(session.provider, precision),
         explain=explain,
         explain_if=explain_if,
@@ -141,7 +144,7 @@ def scan(
         raise typer.Exit(130)
     if not tally.total and not watch:
         raise InputError("no images found; expected JPEG, PNG, TIFF, BMP or DICOM files", kind="no-images")
-    if tally.errors:
+    if tally.errors or tally.refused:
         raise typer.Exit(InputError.exit_code)
 
 

@@ -44,6 +44,8 @@ COLUMNS = (
     Column("lowest_probability", "real", ("test_time_augmentation", "probability", "lowest")),
     Column("highest_probability", "real", ("test_time_augmentation", "probability", "highest")),
     Column("label_agreement", "real", ("test_time_augmentation", "label_agreement")),
+    Column("gate_score", "real", ("gate", "score")),
+    Column("refusal", "text", ("gate", "reason")),
     Column("warnings", "texts", ("warnings",)),
     Column("error_kind", "text", ("error", "kind")),
     Column("error_message", "text", ("error", "message")),

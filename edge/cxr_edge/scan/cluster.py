@@ -90,6 +90,7 @@ class Predict:
             precision=parameters.precision,
             operating_point=parameters.operating_point,
             test_time_augmentation=parameters.test_time_augmentation,
+            gate=parameters.gate,
         )
         if self._model.bundle.to_json() != parameters.bundle:
             raise BundleError(f"{self._model.bundle.folder}: another bundle than where the scan was started")

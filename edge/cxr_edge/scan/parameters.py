@@ -20,6 +20,7 @@ class Parameters:
         provider: What really computes, ``cpu`` or ``cuda``.
         precision: ``fp32`` or ``int8``.
         operating_point: The name of the threshold.
+        gate: Whether what is no chest radiograph is refused.
         batch_size: Inputs that go through the network together; the last digits of an answer depend on it.
         explain: Which explanations.
         explain_if: Whether every answer is explained or only positive ones.
@@ -32,6 +33,7 @@ class Parameters:
     provider: str
     precision: str
     operating_point: str
+    gate: bool
     batch_size: int
     explain: Explain
     explain_if: ExplainIf
