@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from common import ROOT, Image, alternate, inputs_of, parser, test_files
 
+from common import ROOT, Image, alternate, inputs_of, parser, test_files
 from cxr_edge.api import Model, load
 from cxr_edge.errors import InputError
 from cxr_edge.gate import refuse
