@@ -110,22 +110,24 @@ def load(
     threads: int | None = None,
     precision: str = "fp32",
     operating_point: str | None = None,
+    spinning: bool = True,
 ) -> Model:
     """Load a bundle.
 
     Args:
         bundle: Its folder; None takes the one that comes with the package.
-        provider: ``cpu``; ``cuda``, which runs on CUDA or fails; ``auto``, which takes CUDA if it starts.
+        provider: See `open_session`.
         threads: Threads for one inference; None takes every core this process may use.
         precision: ``fp32`` or, where the bundle has it, ``int8``.
         operating_point: Name of a threshold in the bundle; None takes its default.
+        spinning: See `open_session`.
 
     Returns:
         The model, ready to predict.
 
     Raises:
         BundleError: The bundle is missing or was changed.
-        ProviderError: CUDA was asked for and does not start.
+        ProviderError: The provider was asked for and does not start.
         UsageError: The bundle has no such precision or operating point.
     """
     classifier = Classifier(
@@ -134,5 +136,6 @@ def load(
         threads=threads,
         precision=precision,
         operating_point=operating_point,
+        spinning=spinning,
     )
     return Model(classifier)

@@ -21,7 +21,7 @@ class Prediction:
         threshold: The operating point's threshold on the probability, 0..1.
         operating_point: Its name.
         features: The last convolutional map, float32 [height, width, channels].
-        provider: What computed it, ``cpu`` or ``cuda``.
+        provider: What computed it, `Session.provider`.
         precision: ``fp32`` or ``int8``.
     """
 
@@ -56,6 +56,7 @@ class Classifier:
         threads: See `open_session`.
         precision: One of the bundle's precisions.
         operating_point: One of the bundle's operating points; None takes its default.
+        spinning: See `open_session`.
 
     Raises:
         UsageError: The bundle has no such precision or operating point.
@@ -71,6 +72,7 @@ class Classifier:
         threads: int | None = None,
         precision: str = "fp32",
         operating_point: str | None = None,
+        spinning: bool = True,
     ) -> None:
         manifest = bundle.manifest
         if precision not in manifest.precisions:
@@ -85,7 +87,7 @@ class Classifier:
         self.operating_point = operating_point
         self.threshold = manifest.operating_points.points[operating_point].threshold
         self.session = open_session(
-            bundle.model(manifest.precisions[precision].file), provider=provider, threads=threads
+            bundle.model(manifest.precisions[precision].file), provider=provider, threads=threads, spinning=spinning
         )
         negative = next(label for label in manifest.labels if label != manifest.positive)
         self._labels = (negative, manifest.positive)

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -78,7 +78,7 @@ def predict(
 
 def _load(
     bundle: Path | None,
-    provider: Literal["auto", "cpu", "cuda"],
+    provider: options.Provider,
     threads: int | None,
     precision: str,
     operating_point: str | None,

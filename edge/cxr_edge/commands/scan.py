@@ -40,7 +40,7 @@ def scan(
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Radiographs that run together.", show_default="1; int8 4; CUDA 16"),
+        typer.Option(min=1, help="Radiographs that run together.", show_default="1; int8 4; on a GPU 16"),
     ] = None,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="ray: a cluster; answers only, as Parquet in OUT/records.")
@@ -78,7 +78,14 @@ def scan(
         raise UsageError("--engine ray writes answers as Parquet: take --formats parquet, no --explain and no --watch")
     if ray_address and engine != "ray":
         raise UsageError("--ray-address needs --engine ray")
-    model = load(bundle, provider=provider, threads=1, precision=precision, operating_point=operating_point)
+    model = load(
+        bundle,
+        provider=provider,
+        threads=1,
+        precision=precision,
+        operating_point=operating_point,
+        spinning=not watch,  # a program that waits for files must not keep the machine busy
+    )
     session = model.classifier.session
     parameters = Parameters(
         engine=engine,
@@ -138,4 +145,4 @@ def scan(
 
 def _batch_size(provider: str, precision: str) -> int:
     """Give what is quickest: int8 convolutions gain from company, float32 ones on one core do not."""
-    return 16 if provider == "cuda" else 4 if precision == "int8" else 1
+    return 16 if provider in {"cuda", "directml"} else 4 if precision == "int8" else 1

@@ -1,0 +1,40 @@
+"""Which distributions of ONNX Runtime are installed; all write one folder, so that two break each other."""
+
+import sys
+from importlib.metadata import packages_distributions, version
+
+UNINSTALL = "python -m pip uninstall -y"
+_VISUAL_CPP = "install the Microsoft Visual C++ Redistributable (x64) if the module says that a DLL cannot be loaded"
+
+
+def installed() -> dict[str, str]:
+    """Give name and version of every installed distribution that brings ONNX Runtime's import folder."""
+    names = packages_distributions().get("onnxruntime", [])
+    return {name: version(name) for name in sorted(set(names))}
+
+
+def reinstall(extra: str) -> tuple[str, ...]:
+    """Give the lines to type that leave exactly one ONNX Runtime.
+
+    Args:
+        extra: The extra of this package that brings it: ``cpu``, ``gpu``, ``openvino`` or ``directml``.
+    """
+    there = " ".join(installed())
+    install = f'python -m pip install "cxr-edge[{extra}]"'
+    return (f"{UNINSTALL} {there}", install) if there else (install,)
+
+
+def what_is_wrong(error: BaseException) -> str:
+    """Say why ``import onnxruntime`` fails, and what to type.
+
+    Args:
+        error: What the import raised.
+    """
+    there = installed()
+    cure = "; ".join(reinstall("cpu"))
+    if not there:
+        return f"no ONNX Runtime is installed, which every answer needs; run: {cure} (on an NVIDIA GPU: cxr-edge[gpu])"
+    names = " and ".join(f"{name} {number}" for name, number in there.items())
+    shared = ", which share one folder and break each other" if len(there) > 1 else ""
+    visual = f"; {_VISUAL_CPP}" if sys.platform == "win32" else ""
+    return f"ONNX Runtime is installed ({names}{shared}) but cannot be imported ({error}); run: {cure}{visual}"
