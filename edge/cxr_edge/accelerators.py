@@ -95,6 +95,11 @@ ACCELERATORS: dict[str, Accelerator] = {
 }
 
 
+def has_nvidia_driver() -> bool:
+    """Say whether the library is there that the NVIDIA driver brings."""
+    return _misses(_DRIVER) is None
+
+
 def not_built_in(accelerator: Accelerator) -> Obstacle:
     """Explain that the ONNX Runtime at hand is built without an accelerator."""
     reason = f"this ONNX Runtime is built without {accelerator.title}"
@@ -128,13 +133,19 @@ def did_not_start(accelerator: Accelerator, said: str, *, folder: Path) -> Obsta
 
 def _missing_for_cuda(said: str, folder: Path) -> list[str]:
     """Name the libraries that CUDA lacks: those that ONNX Runtime missed, and those that the loader misses."""
-    missing = [Path(name).name for name in re.findall(r"Failed to load (\S+?):? ", said)]
-    for library in (str(folder / _CUDA_LIBRARY), _DRIVER):
-        try:
-            ctypes.CDLL(library)
-        except OSError as error:
-            # The loader of Linux names what it misses first; that of Windows names only what was asked for.
-            named = re.match(r"(\S+\.so\S*): cannot open", str(error))
-            name = Path(named[1]).name if named else Path(library).name
-            missing += [name] if named or library == _DRIVER else []
-    return list(dict.fromkeys(missing))
+    missing: list[str | None] = [Path(name).name for name in re.findall(r"Failed to load (\S+?):? ", said)]
+    missing += [_misses(str(folder / _CUDA_LIBRARY)), _misses(_DRIVER)]
+    return list(dict.fromkeys(name for name in missing if name is not None and name != _CUDA_LIBRARY))
+
+
+def _misses(library: str) -> str | None:
+    """Load a library; give the name of what the loader misses, None if it misses nothing.
+
+    The loader of Linux names the first library that is not there; that of Windows names what was asked for.
+    """
+    try:
+        ctypes.CDLL(library)
+    except OSError as error:
+        named = re.match(r"(\S+\.so\S*): cannot open", str(error))
+        return Path(named[1] if named else library).name
+    return None
