@@ -33,8 +33,8 @@ def what_is_wrong(error: BaseException) -> str:
     there = installed()
     cure = "; ".join(reinstall("cpu"))
     if not there:
-        return f"no ONNX Runtime is installed, which every answer needs; run: {cure} (on an NVIDIA GPU: cxr-edge[gpu])"
+        return f"no ONNX Runtime is installed, which every answer needs; {cure} (on an NVIDIA GPU: cxr-edge[gpu])"
     names = " and ".join(f"{name} {number}" for name, number in there.items())
     shared = ", which share one folder and break each other" if len(there) > 1 else ""
     visual = f"; {_VISUAL_CPP}" if sys.platform == "win32" else ""
-    return f"ONNX Runtime is installed ({names}{shared}) but cannot be imported ({error}); run: {cure}{visual}"
+    return f"ONNX Runtime is installed ({names}{shared}) but cannot be imported ({error}); {cure}{visual}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any, get_args
@@ -22,7 +22,7 @@ try:
 except Exception as error:  # a library of the system that is missing, or a folder of two versions, raises anything
     raise ProviderError(what_is_wrong(error)) from error
 
-__all__ = ["Provider", "Session", "open_session", "start", "usable_cores"]
+__all__ = ["Provider", "Session", "onnxruntime", "open_session", "start", "usable_cores"]
 
 _CPU = "CPUExecutionProvider"
 _NO_LOG, _WARNINGS = 4, 2
@@ -91,23 +91,21 @@ def open_session(
     if threads is not None and threads < 1:
         raise UsageError(f"{threads} threads; expected at least 1")
     threads = threads or usable_cores()
-    reason = "asked for"
+    reason, cure = "asked for", ()
     if provider != "cpu":
         accelerator = ACCELERATORS["cuda" if provider == "auto" else provider]
         started = start(model, accelerator, threads=threads, spinning=spinning)
-        if not isinstance(started, Obstacle):
-            reason = f"{accelerator.title} started" if provider == "auto" else reason
-            binding = Binding(onnxruntime, started, accelerator.device) if accelerator.device else None
-            return Session(started, accelerator.word, reason, threads, binding)
-        reason = started.reason
+        if isinstance(started, Session):
+            return replace(started, reason=f"{accelerator.title} started") if provider == "auto" else started
+        reason, cure = started.reason, started.cure
     inference = _open(model, [_CPU], _options(threads, spinning))
     if provider not in {"auto", "cpu"}:
-        cure = "; ".join(started.cure)
-        raise ProviderError(f"{accelerator.title} was asked for, but {reason}; run: {cure}; or take --provider cpu")
+        asked = ACCELERATORS[provider].title
+        raise ProviderError(f"{asked} was asked for, but {reason}; {'; '.join(cure)}; or take --provider cpu")
     return Session(inference, "cpu", reason, threads)
 
 
-def start(model: bytes | Path, accelerator: Accelerator, *, threads: int, spinning: bool = True) -> Any | Obstacle:
+def start(model: bytes | Path, accelerator: Accelerator, *, threads: int, spinning: bool = True) -> Session | Obstacle:
     """Load a network on an accelerator and nowhere else.
 
     Args:
@@ -117,7 +115,7 @@ def start(model: bytes | Path, accelerator: Accelerator, *, threads: int, spinni
         spinning: See `open_session`.
 
     Returns:
-        The ONNX Runtime session, or what kept it from running there.
+        The session, or what kept it from running there.
     """
     if accelerator.provider not in onnxruntime.get_available_providers():
         return not_built_in(accelerator)
@@ -132,7 +130,8 @@ def start(model: bytes | Path, accelerator: Accelerator, *, threads: int, spinni
             providers = [(accelerator.provider, accelerator.options(threads)), _CPU]
             inference = _open(model, providers, options)
             if inference.get_providers()[0] == accelerator.provider:
-                return inference
+                binding = Binding(onnxruntime, inference, accelerator.device) if accelerator.device else None
+                return Session(inference, accelerator.word, "asked for", threads, binding)
         except BundleError as error:  # or the network is at fault: the CPU will tell
             printed.write(_first_line(error.__cause__ or error))
         finally:

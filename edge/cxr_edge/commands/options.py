@@ -8,8 +8,9 @@ import typer
 Bundle = Annotated[
     Path | None, typer.Option("--bundle", help="Folder of another bundle than the installed one.", show_default=False)
 ]
+ProviderName = Literal["auto", "cpu", "cuda", "openvino", "directml"]  # `accelerators.Provider`, without its imports
 Provider = Annotated[
-    Literal["auto", "cpu", "cuda", "openvino", "directml"],
+    ProviderName,
     typer.Option(help="Where to compute. auto takes CUDA if it starts, else the CPU; the others run there or fail."),
 ]
 Threads = Annotated[
