@@ -46,6 +46,11 @@ class Accelerator:
     device: str | None = None
     memory_pattern: bool = True
 
+    @property
+    def absent(self) -> str:
+        """What is to be said where ONNX Runtime does not have it."""
+        return f"this ONNX Runtime is built without {self.title}"
+
 
 @dataclass(frozen=True)
 class Obstacle:
@@ -102,7 +107,7 @@ def has_nvidia_driver() -> bool:
 
 def not_built_in(accelerator: Accelerator) -> Obstacle:
     """Explain that the ONNX Runtime at hand is built without an accelerator."""
-    reason = f"this ONNX Runtime is built without {accelerator.title}"
+    reason = accelerator.absent
     if accelerator.package in distributions.installed():
         others = " and ".join(distributions.installed())
         reason += f": {others} are both installed, share one folder and break each other"

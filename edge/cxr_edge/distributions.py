@@ -1,14 +1,17 @@
 """Which distributions of ONNX Runtime are installed; all write one folder, so that two break each other."""
 
 import sys
-from importlib.metadata import packages_distributions, version
+from functools import cache
 
 UNINSTALL = "python -m pip uninstall -y"
 _VISUAL_CPP = "install the Microsoft Visual C++ Redistributable (x64) if the module says that a DLL cannot be loaded"
 
 
+@cache
 def installed() -> dict[str, str]:
     """Give name and version of every installed distribution that brings ONNX Runtime's import folder."""
+    from importlib.metadata import packages_distributions, version  # not before somebody asks: it takes its time
+
     names = packages_distributions().get("onnxruntime", [])
     return {name: version(name) for name in sorted(set(names))}
 
@@ -34,6 +37,7 @@ def what_is_wrong(error: BaseException) -> str:
     cure = "; ".join(reinstall("cpu"))
     if not there:
         return f"no ONNX Runtime is installed, which every answer needs; {cure} (on an NVIDIA GPU: cxr-edge[gpu])"
+
     names = " and ".join(f"{name} {number}" for name, number in there.items())
     shared = ", which share one folder and break each other" if len(there) > 1 else ""
     visual = f"; {_VISUAL_CPP}" if sys.platform == "win32" else ""

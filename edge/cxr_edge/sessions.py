@@ -91,17 +91,20 @@ def open_session(
     if threads is not None and threads < 1:
         raise UsageError(f"{threads} threads; expected at least 1")
     threads = threads or usable_cores()
-    reason, cure = "asked for", ()
+    reason, obstacle = "asked for", None
     if provider != "cpu":
         accelerator = ACCELERATORS["cuda" if provider == "auto" else provider]
-        started = start(model, accelerator, threads=threads, spinning=spinning)
-        if isinstance(started, Session):
-            return replace(started, reason=f"{accelerator.title} started") if provider == "auto" else started
-        reason, cure = started.reason, started.cure
+        reason = accelerator.absent
+        # On most machines there is none, and they shall not wait for what `start` finds out about that.
+        if provider != "auto" or accelerator.provider in onnxruntime.get_available_providers():
+            started = start(model, accelerator, threads=threads, spinning=spinning)
+            if isinstance(started, Session):
+                return replace(started, reason=f"{accelerator.title} started") if provider == "auto" else started
+            reason, obstacle = started.reason, started
     inference = _open(model, [_CPU], _options(threads, spinning))
-    if provider not in {"auto", "cpu"}:
-        asked = ACCELERATORS[provider].title
-        raise ProviderError(f"{asked} was asked for, but {reason}; {'; '.join(cure)}; or take --provider cpu")
+    if obstacle is not None and provider != "auto":
+        cure = "; ".join(obstacle.cure)
+        raise ProviderError(f"{accelerator.title} was asked for, but {reason}; {cure}; or take --provider cpu")
     return Session(inference, "cpu", reason, threads)
 
 

@@ -24,9 +24,9 @@ def doctor(
 
     report = examine(bundle=bundle, provider=provider)
     if json:
-        from cxr_edge.records import to_line
+        from json import dumps
 
-        typer.echo(to_line(report.to_json()))
+        typer.echo(dumps(report.to_json(), allow_nan=False))  # `records` needs ONNX Runtime, which may be missing
     else:
         from rich.console import Console
 

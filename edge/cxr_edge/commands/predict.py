@@ -39,7 +39,11 @@ def predict(
     with ThreadPoolExecutor(1) as pool:
         # Hashing the bundle and optimizing the network need no interpreter: OpenCV is imported meanwhile.
         loading = pool.submit(_load, bundle, provider, threads, precision, operating_point)
-        from cxr_edge.api import Model
+        try:
+            from cxr_edge.api import Model
+        except ImportError:
+            loading.result()  # the other thread came upon the cause first, and says what it is
+            raise
         from cxr_edge.errors import InputError
         from cxr_edge.inputs import find_images
         from cxr_edge.records import RESEARCH_USE, Failure, to_line
