@@ -1,4 +1,4 @@
-"""``cxr-train``: fit and evaluate."""
+"""``cxr-train``: fit, calibrate and evaluate."""
 
 from __future__ import annotations
 
@@ -45,6 +45,17 @@ def fit(
         resume=resume,
         force=force,
     )
+
+
+@app.command()
+def calibrate(
+    run: Annotated[Path, typer.Option(help="A folder written by cxr-train fit.")],
+    data: Data,
+) -> None:
+    """Choose temperature and operating points anew, on the patients that the training held out."""
+    from cxr_train.training import calibrate_again
+
+    calibrate_again(run=run, data=data)
 
 
 @app.command()

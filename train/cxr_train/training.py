@@ -119,6 +119,21 @@ def train(
         raise SystemExit(130)
 
 
+def calibrate_again(*, run: Path, data: Path) -> None:
+    """Chooses temperature and operating points of a run anew, on the patients that its training held out.
+
+    Raises:
+        UsageError: The folder is not as expected.
+        InputError: ``run`` is no finished run.
+    """
+    opened = Run.open(run)
+    samples, _ = without_straddlers(find_samples(data))
+    _, held = hold_out([s for s in samples if s.split != "test"], fraction=HELD_OUT, seed=opened.settings["seed"])
+    images = _read(held, "held-out")
+    calibrate(opened, Validation(images.pixels, images.labels))
+    _report(evaluate(opened, images, split="validation"), "held-out patients of train and val")
+
+
 def evaluate_split(*, run: Path, data: Path, split: str) -> None:
     """Measures a run on a published split and adds the figures to its folder.
 
