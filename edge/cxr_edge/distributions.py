@@ -10,10 +10,19 @@ _VISUAL_CPP = "install the Microsoft Visual C++ Redistributable (x64) if the mod
 @cache
 def installed() -> dict[str, str]:
     """Give name and version of every installed distribution that brings ONNX Runtime's import folder."""
-    from importlib.metadata import packages_distributions, version  # not before somebody asks: it takes its time
+    from importlib.metadata import distributions  # not before somebody asks: it takes its time
 
-    names = packages_distributions().get("onnxruntime", [])
-    return {name: version(name) for name in sorted(set(names))}
+    found = {}
+    for each in distributions():
+        try:
+            name, number = each.metadata["Name"] or "", each.version
+        except (KeyError, TypeError):  # what an interrupted pip leaves behind has no metadata
+            continue
+        if name.startswith(("onnxruntime", "ort-")):
+            files = each.files  # None where the installer kept no list: then the name has to do
+            if files is None or any(file.parts[0] == "onnxruntime" for file in files):
+                found[name] = number
+    return dict(sorted(found.items()))
 
 
 def reinstall(extra: str) -> tuple[str, ...]:

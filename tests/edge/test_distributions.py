@@ -1,8 +1,21 @@
 import importlib.metadata
+from pathlib import PurePosixPath
 
 import pytest
 
 from cxr_edge import distributions
+
+
+class Installed:
+    def __init__(self, name):
+        self.metadata = {"Name": name}
+        self.version = f"1.{len(name or '')}"
+        folder = "onnxruntime_extensions" if name == "onnxruntime-extensions" else "onnxruntime"
+        self.files = [PurePosixPath(folder, "__init__.py")]
+
+
+class Remains:
+    metadata = None
 
 
 @pytest.fixture
@@ -10,8 +23,8 @@ def have(monkeypatch):
     """Pretend that exactly these distributions bring the folder ``onnxruntime``."""
 
     def have(*names):
-        monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: {"onnxruntime": [*names, *names]})
-        monkeypatch.setattr(importlib.metadata, "version", lambda name: f"1.{len(name)}")
+        there = [Installed(name) for name in (*names, "numpy", "onnxruntime-extensions", None)]
+        monkeypatch.setattr(importlib.metadata, "distributions", lambda: [*there, Remains()])
         distributions.installed.cache_clear()
 
     yield have
