@@ -123,25 +123,27 @@ def load(
     operating_point: str | None = None,
     test_time_augmentation: bool = False,
     gate: bool = True,
+    spinning: bool = True,
 ) -> Model:
     """Load a bundle.
 
     Args:
         bundle: Its folder; None takes the one that comes with the package.
-        provider: ``cpu``; ``cuda``, which runs on CUDA or fails; ``auto``, which takes CUDA if it starts.
+        provider: See `open_session`.
         threads: Threads for one inference; None takes every core this process may use.
         precision: ``fp32`` or, where the bundle has it, ``int8``.
         operating_point: Name of a threshold in the bundle; None takes its default.
         test_time_augmentation: Whether every answer carries its `Spread` over thirteen small changes of the input;
             an answer then costs about fourteen times as much.
         gate: Whether what is no chest radiograph is refused, where the bundle can tell.
+        spinning: See `open_session`.
 
     Returns:
         The model, ready to predict.
 
     Raises:
         BundleError: The bundle is missing or was changed.
-        ProviderError: CUDA was asked for and does not start.
+        ProviderError: The provider was asked for and does not start.
         UsageError: The bundle has no such precision or operating point.
     """
     classifier = Classifier(
@@ -151,5 +153,6 @@ def load(
         precision=precision,
         operating_point=operating_point,
         gate=gate,
+        spinning=spinning,
     )
     return Model(classifier, test_time_augmentation=test_time_augmentation)

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -43,7 +43,11 @@ def predict(
     with ThreadPoolExecutor(1) as pool:
         # Hashing the bundle and optimizing the network need no interpreter: OpenCV is imported meanwhile.
         loading = pool.submit(_load, bundle, provider, threads, precision, operating_point, not no_gate)
-        from cxr_edge.api import Model
+        try:
+            from cxr_edge.api import Model
+        except ImportError:
+            loading.result()  # the other thread came upon the cause first, and says what it is
+            raise
         from cxr_edge.errors import InputError
         from cxr_edge.inputs import find_images
         from cxr_edge.records import RESEARCH_USE, Failure, to_line
@@ -91,7 +95,7 @@ def predict(
 
 def _load(
     bundle: Path | None,
-    provider: Literal["auto", "cpu", "cuda"],
+    provider: options.Provider,
     threads: int | None,
     precision: str,
     operating_point: str | None,

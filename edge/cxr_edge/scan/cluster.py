@@ -85,7 +85,7 @@ class Predict:
         self._parameters = parameters
         self._model = load(
             bundle,
-            provider="cuda" if parameters.provider == "cuda" else "cpu",
+            provider=parameters.provider,
             threads=1,
             precision=parameters.precision,
             operating_point=parameters.operating_point,

@@ -5,6 +5,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from cxr_edge.accelerators import Started
+
 Explain = Literal["none", "gradcam", "lime", "both"]
 ExplainIf = Literal["positive", "all"]
 Engine = Literal["local", "ray"]
@@ -17,7 +19,7 @@ class Parameters:
     Attributes:
         engine: ``local``, or ``ray``, which keeps its records elsewhere.
         bundle: Name, version and SHA-256 of the bundle that answers.
-        provider: What really computes, ``cpu`` or ``cuda``.
+        provider: What really computes, `Session.provider`.
         precision: ``fp32`` or ``int8``.
         operating_point: The name of the threshold.
         gate: Whether what is no chest radiograph is refused.
@@ -30,7 +32,7 @@ class Parameters:
 
     engine: Engine
     bundle: dict[str, str]
-    provider: str
+    provider: Started
     precision: str
     operating_point: str
     gate: bool
