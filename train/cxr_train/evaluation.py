@@ -14,10 +14,11 @@ import numpy as np
 from cxr_edge.errors import InputError
 from cxr_edge.files import write_atomically
 from cxr_edge.manifest import Calibration
-from cxr_train.calibration import calibrated, fit_temperature, operating_points
+from cxr_train.calibration import calibrated, fit_temperature, label_trust, operating_points
 from cxr_train.dataset import Images
 from cxr_train.fit import MODEL_FILE, Validation, logodds
 from cxr_train.metrics import bootstrapped, by_group, confusion, figures
+from cxr_train.perturbations import variants
 from cxr_train.plots import evaluation_figures
 
 CALIBRATION_FILE = "calibration.json"
@@ -57,11 +58,18 @@ class Run:
 
 def calibrate(run: Run, validation: Validation) -> None:
     """Chooses the temperature and the operating points on the held-out radiographs and their perturbed copies."""
-    scores = np.concatenate([logodds(run.network, validation.pixels), logodds(run.network, validation.copies)])
-    labels = np.concatenate([validation.labels] * 2)
-    chosen_on = f"{len(validation.labels)} radiographs of held-out training patients and one perturbed copy of each"
-    calibration = fit_temperature(scores, labels, chosen_on=chosen_on)
-    points = operating_points(calibrated(calibration, scores), labels, chosen_on=chosen_on)
+    scores = np.stack([logodds(run.network, images) for images in variants(validation.pixels)])
+    copies = len(scores) - 1
+    chosen_on = (
+        f"{len(validation.labels)} radiographs of held-out training patients and {copies} perturbed copies of each"
+    )
+    calibration = fit_temperature(scores, validation.labels, chosen_on=chosen_on)
+    points = operating_points(
+        calibrated(calibration, scores),
+        validation.labels,
+        chosen_on=chosen_on,
+        trust=label_trust(scores.mean(axis=0), validation.labels),
+    )
     write_json(run.path / CALIBRATION_FILE, {"calibration": asdict(calibration), "operating_points": points})
 
 

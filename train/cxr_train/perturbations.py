@@ -6,7 +6,7 @@ runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -81,6 +81,23 @@ PERTURBATIONS: dict[str, Callable[[Levels], Levels]] = {
     "marker L": _letter("L", 188),
     "equalised": cv2.equalizeHist,
 }
+
+
+def variants(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    """The images as they are, then under each perturbation, then under each pair of perturbations next to each other.
+
+    Args:
+        pixels: uint8 [N, H, W].
+
+    Yields:
+        uint8 [N, H, W], 25 times.
+    """
+    yield pixels
+    each = list(PERTURBATIONS.values())
+    for number, perturb in enumerate(each):
+        once = np.stack([perturb(image) for image in pixels])
+        yield once
+        yield np.stack([each[number - 1](image) for image in once])
 
 
 def shifted(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
