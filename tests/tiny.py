@@ -151,10 +151,10 @@ class TinyNetwork:
         return _model(nodes, inputs, outputs, constants)
 
 
-def write_tiny_bundle(folder: Path, *, seed: int = 35, gate: bool = False) -> Path:
+def write_tiny_bundle(folder: Path, *, seed: int = 35, gate: bool = False, network: TinyNetwork | None = None) -> Path:
     """Write a complete bundle whose int8 file is the float32 one again; the gate, if asked for, goes by brightness."""
     folder.mkdir(parents=True)
-    network = TinyNetwork(seed)
+    network = network or TinyNetwork(seed)
     model = network.classifier().SerializeToString()
     (folder / "classifier.onnx").write_bytes(model)
     (folder / "classifier.int8.onnx").write_bytes(model)

@@ -137,6 +137,7 @@ class Manifest:
         gate: What refuses inputs that are no chest radiographs; None answers everything.
         lungs: What outlines the lungs; None leaves it open where the evidence lies.
         scope: Whose radiographs it was trained on; None leaves it at frontal chest radiographs.
+        audit: The main figures of an audit of its networks, as the audit wrote them; None where it quotes none.
         extra: Keys that this version does not know.
     """
 
@@ -159,6 +160,7 @@ class Manifest:
     gate: GateSpec | None = None
     lungs: LungSpec | None = None
     scope: Scope | None = None
+    audit: dict[str, Any] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

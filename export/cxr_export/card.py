@@ -10,6 +10,7 @@ from cxr_edge.manifest import Manifest
 from cxr_export.dataset import Dataset
 
 _NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "ece": "ECE", "brier": "Brier"}
+_VERDICTS = {True: "met", False: "**missed**", None: ""}
 
 
 def model_card(manifest: Manifest, dataset: Dataset) -> str:
@@ -41,7 +42,7 @@ Meant for radiographs like those it was trained on: {dataset.population}.
 - Recipe: `{json.dumps(training.get("recipe", "not recorded"))}`
 
 ## Measured
-{_metrics(training["metrics"])}
+{_metrics(training["metrics"])}{_audit(manifest)}
 ## Calibration and operating points
 probability = sigmoid({calibration.scale:.4f} · log-odds + {calibration.bias:.4f}) ({calibration.method}), chosen on
 {calibration.chosen_on}. {manifest.positive} is called from the threshold on.
@@ -102,6 +103,53 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
                 out.append(f"| {_NAMES.get(name, name)} | {value:.4f} | {low:.4f} to {high:.4f} |")
         out.append("")
     return "\n".join(out)
+
+
+def still_true(manifest: Manifest, audit: Mapping[str, Any]) -> bool:
+    """Whether the networks that an audit looked at are those of a bundle."""
+    return all(
+        name in manifest.files and manifest.files[name].sha256 == sha256 for name, sha256 in audit["files"].items()
+    )
+
+
+def _audit(manifest: Manifest) -> str:
+    audit = manifest.audit
+    if audit is None:
+        return ""
+    data = audit["data"]
+    images = ", ".join(f"{count} {label}" for label, count in data["images"].items())
+    stale = (
+        "" if still_true(manifest, audit) else "**The networks were changed after this audit: audit them again.**\n\n"
+    )
+    bars = "\n".join(
+        f"| {bar['what']} | {bar['limit']} | {bar['shown']} | {_VERDICTS[bar['met']]} |" for bar in audit["bars"]
+    )
+    points = "\n".join(
+        f"| {name} | {_estimate(found['recall'])} | {_estimate(found['specificity'])} |"
+        for name, found in audit["points"].items()
+    )
+    return f"""
+## Audit
+{stale}{audit["precision"]} on {data["split"]} ({images}, {data["patients"]} patients), {audit["date"]}; nothing was \
+chosen on these images by the audit. Command:
+
+      {audit["command"]}
+
+| what | required | measured | |
+|---|---|---|---|
+{bars}
+
+| operating point | recall | specificity |
+|---|---|---|
+{points}
+
+Intervals: {audit["interval"]}.
+"""
+
+
+def _estimate(figure: Mapping[str, float | None]) -> str:
+    value, low, high = figure["value"], figure["low"], figure["high"]
+    return "not measured" if value is None else f"{value:.4f} ({low:.4f} to {high:.4f})"
 
 
 def _points(manifest: Manifest) -> str:

@@ -1,4 +1,4 @@
-"""``cxr-export``: bundle, verify, quantize and gate."""
+"""``cxr-export``: bundle, verify, quantize, gate and card."""
 
 from __future__ import annotations
 
@@ -95,6 +95,18 @@ def gate(
     from cxr_export.gate import add_gate
 
     _say(add_gate(Bundle.open(bundle), data=data).to_json())
+
+
+@app.command()
+def card(
+    bundle: BundleFolder,
+    audit: Annotated[Path, typer.Option(help="The audit.json that cxr-train audit wrote for this bundle.")],
+) -> None:
+    """Have a bundle's model card quote an audit of it."""
+    from cxr_edge.bundle import Bundle
+    from cxr_export.audit import add_audit
+
+    _say(add_audit(Bundle.open(bundle), audit))
 
 
 def main() -> None:

@@ -60,6 +60,24 @@ def replacing(out: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+@contextmanager
+def changing(bundle: Bundle) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Gives a copy of a bundle's folder and its manifest's values to change.
+
+    Sealed and put in the bundle's place when the block ends well; otherwise nothing happens.
+
+    Raises:
+        BundleError: The manifest lacks a part of what the model card needs.
+    """
+    dataset = dataset_of(bundle)
+    with replacing(bundle.folder) as folder:
+        for name in bundle.manifest.files:
+            shutil.copyfile(bundle.folder / name, folder / name)
+        values = bundle.manifest.to_json()
+        yield folder, values
+        seal(folder, values, dataset)
+
+
 def dataset_of(bundle: Bundle) -> Dataset:
     """What a bundle says it was trained on.
 
