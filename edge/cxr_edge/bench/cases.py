@@ -58,7 +58,9 @@ class Case:
 
     def __str__(self) -> str:
         batch = f", batch {self.batch_size}" if self.batch_size > 1 else ""
-        return f"{self.task}, {self.scope}, {self.precision}{batch}, {self.threads} threads on {self.provider}"
+        return (
+            f"{self.task}, {self.scope}, {self.precision}{batch}, {counted(self.threads, 'thread')} on {self.provider}"
+        )
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,11 @@ class Selection:
             for scope in scopes:
                 for size in self.batch_sizes if task == "predict" else (1,):
                     yield Case(task, scope, provider, precision, size, threads)
+
+
+def counted(number: int, noun: str) -> str:
+    """Say ``1 thread`` and ``2 threads``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def check_words(option: str, words: Iterable[str], allowed: Iterable[str]) -> None:

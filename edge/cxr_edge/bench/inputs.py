@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cxr_edge.bench.cases import counted
 from cxr_edge.bench.phantom import phantom_jpeg
-from cxr_edge.images import decode, read_content
+from cxr_edge.images import read_radiograph
 from cxr_edge.inputs import find_images
 from cxr_edge.records import Failure
 
@@ -55,7 +56,7 @@ class Inputs:
         )
 
     def __str__(self) -> str:
-        what = "a synthetic radiograph" if self.synthetic else f"{self.files} file{'s' if self.files > 1 else ''}"
+        what = "a synthetic radiograph" if self.synthetic else counted(self.files, "file")
         chosen = f" of {self.found}, evenly spaced" if self.found > self.files else ""
         return f"{what}{chosen} ({', '.join(self.formats)})"
 
@@ -92,8 +93,7 @@ def open_inputs(paths: Sequence[Path]) -> Iterator[tuple[tuple[Path, ...], Input
 def _describe(files: Sequence[Path], *, found: int, synthetic: bool) -> Inputs:
     digest, formats = hashlib.sha256(), []
     for file in files:
-        data = read_content(file)
-        source = decode(data, file).source
-        digest.update(hashlib.sha256(data).digest())
+        source = read_radiograph(file).source
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
         formats.append(f"{source.format} {source.width}x{source.height}")
     return Inputs(len(files), found, synthetic, digest.hexdigest(), tuple(dict.fromkeys(formats)))

@@ -1,6 +1,6 @@
 """Latency against batch size, as a picture."""
 
-from cxr_edge.bench.cases import Case, Selection
+from cxr_edge.bench.cases import Case, Selection, counted
 from cxr_edge.bench.chart import SOFT, Canvas, Panel, Series
 from cxr_edge.bench.measure import Figures
 from cxr_edge.bench.report import Report
@@ -63,7 +63,7 @@ def _series(measured: dict[Case, Figures]) -> list[Series]:
         lines.setdefault((case.precision, case.provider, case.threads), []).append(case)
     return [
         Series(
-            name=f"{precision}, {provider}, {threads} thread{'s' if threads > 1 else ''}",
+            name=f"{precision}, {provider}, {counted(threads, 'thread')}",
             x=tuple(float(case.batch_size) for case in cases),
             middle=tuple(measured[case].p50 for case in cases),
             top=tuple(measured[case].p99 for case in cases),

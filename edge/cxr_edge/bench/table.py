@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cxr_edge.bench.cases import Case
+from cxr_edge.bench.cases import Case, counted
 from cxr_edge.bench.compare import Comparison, Ratio
 from cxr_edge.bench.measure import Figures
 from cxr_edge.bench.report import Report
@@ -18,10 +18,10 @@ _NAMES: dict[str, Callable[[Case], object]] = {
     "scope": lambda case: case.scope,
     "provider": lambda case: case.provider,
     "threads": lambda case: case.threads,
-    "precision": lambda case: case.precision,
+    "prec.": lambda case: case.precision,
     "batch": lambda case: case.batch_size,
 }
-_ALWAYS = {"task", "scope", "precision", "batch"}
+_ALWAYS = {"task", "scope", "prec.", "batch"}
 _SCOPES = {
     "session": "session: from ready inputs in memory to the numbers",
     "file": "file: from a file in the disk cache to its record",
@@ -46,7 +46,7 @@ def show(report: Report, console: Console, *, reasons: dict[str, str]) -> None:
     same = cases[0]
     parts = [f"{bundle['name']} {bundle['version']} ({bundle['sha256'][:12]})"]
     if "threads" not in names:
-        parts.append(f"{same.threads} thread{'s' if same.threads > 1 else ''}")
+        parts.append(counted(same.threads, "thread"))
     providers = dict.fromkeys(case.provider for case in cases)
     parts.append("on " + " and ".join(f"{provider} ({reasons[provider]})" for provider in providers))
     console.print(Text(printable(", ".join(parts))), soft_wrap=True)
@@ -69,15 +69,19 @@ def show(report: Report, console: Console, *, reasons: dict[str, str]) -> None:
 
 def show_comparison(comparison: Comparison, console: Console) -> None:
     """Print what has changed."""
-    console.print(Text(f"\nCompared with {printable(comparison.before)}; ratios are now / before\n", "bold"))
+    when = printable(comparison.before).replace("T", " ").replace("+00:00", " UTC")
+    console.print(Text(f"\nNow / before, the run of {when}: latencies below 1 are quicker\n", "bold"))
     rows = [(ratio.case, ratio) for ratio in comparison.ratios]
-    headings = ("before", "now", "p50", "noise", "p99", "per s", "")
+    headings = ("before", "p50", "noise", "p99", "per s", "")
     console.print(_table(_columns([case for case, _ in rows]), headings, rows, _ratios))
     for sentence in comparison.differences:
         console.print(Text(printable(sentence), "yellow"), soft_wrap=True)
-    for cases, what in ((comparison.only_before, "not measured this time"), (comparison.only_now, "new")):
+    for cases, what in (
+        (comparison.only_before, "not measured this time"),
+        (comparison.only_now, "not measured before"),
+    ):
         if cases:
-            console.print(Text(f"{what}: {'; '.join(map(str, cases))}", "dim"), soft_wrap=True)
+            console.print(Text(f"{counted(len(cases), 'case')} {what}", "dim"), soft_wrap=True)
 
 
 def _table(
@@ -112,7 +116,6 @@ def _figures(figures: Figures) -> list[Text]:
 def _ratios(ratio: Ratio) -> list[Text]:
     return [
         Text(_three(ratio.before.p50)),
-        Text(_three(ratio.now.p50)),
         Text(f"{ratio.p50:.2f}", _VERDICTS[ratio.verdict]),
         Text(f"±{ratio.noise:.0%}"),
         Text(f"{ratio.p99:.2f}"),

@@ -43,10 +43,10 @@ def bench(
         str | None, typer.Option(metavar="LIST", help="Threads for one inference.", show_default="every usable core")
     ] = None,
     window: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Least length of a window of measurement (5 runs at least).")
+        float, typer.Option(metavar="SECONDS", help="Least length of a window; it holds 5 runs at least.")
     ] = 0.5,
     within: Annotated[
-        float, typer.Option(metavar="PERCENT", help="Three windows in a row have to agree so far to end a case.")
+        float, typer.Option(metavar="PERCENT", help="A case ends when three windows in a row agree this closely.")
     ] = 10.0,
     max_windows: Annotated[int, typer.Option(metavar="N", help="Give up on agreement after so many.")] = 10,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
@@ -68,8 +68,8 @@ def bench(
 ) -> None:
     """Measure latency and throughput of predictions and explanations on this machine.
 
-    Every LIST is separated by commas, and every combination is measured: runs are repeated until three windows in a
-    row agree. The default takes about a minute. Close other programs first.
+    A LIST is separated by commas, and every combination is measured: runs are repeated until three windows in a row
+    agree on latency and throughput. The default takes about a minute. Close other programs first.
     """
     sizes = _numbers("batch-size", batch_size or ("1,8" if plot is None else _PLOT_SIZES))
     counts: tuple[int | None, ...] = (None,) if threads is None else _numbers("threads", threads)
@@ -120,6 +120,8 @@ def bench(
     from cxr_edge.bench.table import show, show_comparison
 
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160  # a file has no edge to cut columns off at
     show(report, console, reasons=suite.reasons)
     if comparison:
         show_comparison(comparison, console)
