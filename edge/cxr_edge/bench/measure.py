@@ -108,13 +108,13 @@ class Figures:
             TypeError: A figure is no number.
             ValueError: A figure cannot be.
         """
-        latency = {name: _positive(record["latency_ms"][name]) for name in ("p50", "p90", "p95", "p99", "mean")}
+        latency = {name: _number(record["latency_ms"][name]) for name in ("p50", "p90", "p95", "p99", "mean")}
         return cls(
             **latency,
-            throughput=_positive(record["throughput_per_s"]),
-            runs=int(_positive(record["runs"])),
-            windows=int(_positive(record["windows"])),
-            spread=math.inf if record["spread"] is None else float(record["spread"]),
+            throughput=_number(record["throughput_per_s"]),
+            runs=int(_number(record["runs"])),
+            windows=int(_number(record["windows"])),
+            spread=_number(record["spread"], least=0.0),
             settled=bool(record["settled"]),
         )
 
@@ -175,9 +175,9 @@ def _spread(windows: Sequence[Sequence[float]]) -> float:
     return max(max(values) / min(values) - 1 for values in (medians, means))
 
 
-def _positive(value: object) -> float:
+def _number(value: object, *, least: float = math.ulp(0.0)) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{value!r} is no number")
-    if not 0 < value < math.inf:
-        raise ValueError(f"{value!r} is no figure above 0")
+    if not least <= value < math.inf:
+        raise ValueError(f"{value!r} is no figure {'from 0 on' if least == 0 else 'above 0'}")
     return float(value)

@@ -64,6 +64,8 @@ class Report:
             raise ValueError(f"kind {record['kind']!r}")
         if record["schema"] != SCHEMA:
             raise ValueError(f"schema {record['schema']!r}, this version reads {SCHEMA}")
+        if not record["results"]:
+            raise ValueError("no results")
         return cls(
             created=str(record["created"]),
             bundle={name: str(record["bundle"][name]) for name in ("name", "version", "sha256")},

@@ -29,12 +29,12 @@ class Networks:
 
     Attributes:
         providers: See `open_session`.
-        precisions: Of the bundle; empty takes all that it has.
+        precisions: Of the bundle; None takes all that it has.
         threads: For one run; None takes every core this process may use.
     """
 
     providers: tuple[str, ...] = ("auto",)
-    precisions: tuple[str, ...] = ()
+    precisions: tuple[str, ...] | None = None
     threads: tuple[int | None, ...] = (None,)
 
     def __post_init__(self) -> None:
@@ -59,7 +59,9 @@ class Suite:
         self.bundle = Bundle.open(bundle)
         self._folder = bundle
         self._plan: dict[Case, tuple[str, Model]] = {}
-        precisions = networks.precisions or tuple(self.bundle.manifest.precisions)
+        precisions = networks.precisions
+        if precisions is None:
+            precisions = tuple(self.bundle.manifest.precisions)
         check_words("precision", precisions, self.bundle.manifest.precisions)
         for provider in networks.providers:
             for threads in networks.threads:

@@ -128,7 +128,7 @@ def _notes(report: Report) -> list[str]:
     scopes = dict.fromkeys(case.scope for case in report.figures)
     lines = ["latency of a run in milliseconds; per s: radiographs a second", *(_SCOPES[scope] for scope in scopes)]
     if any(case.task in {"gradcam", "lime"} for case in report.figures):
-        lines.append("gradcam includes the prediction that it explains, and so does lime, except for session")
+        lines.append("gradcam, and lime from a file, include the prediction that they explain")
     if any(figures.runs < 100 for figures in report.figures.values()):
         lines.append("p99 of fewer than 100 runs is the slowest of them")
     return lines

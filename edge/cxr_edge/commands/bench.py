@@ -71,7 +71,9 @@ def bench(
     A LIST is separated by commas, and every combination is measured: runs are repeated until three windows in a row
     agree on latency and throughput. The default takes about a minute. Close other programs first.
     """
-    sizes = _numbers("batch-size", batch_size or ("1,8" if plot is None else _PLOT_SIZES))
+    if batch_size is None:
+        batch_size = "1,8" if plot is None else _PLOT_SIZES
+    sizes = _numbers("batch-size", batch_size)
     counts: tuple[int | None, ...] = (None,) if threads is None else _numbers("threads", threads)
     from cxr_edge.bench import (
         Networks,
@@ -92,7 +94,7 @@ def bench(
 
     selection = Selection(_words(task), _words(scope), sizes)
     rule = Rule(window=window, within=within / 100, max_windows=max_windows)
-    networks = Networks(_words(provider), _words(precision or ""), counts)
+    networks = Networks(_words(provider), None if precision is None else _words(precision), counts)
     before = None if compare is None else read_report(compare)
     if plot is not None:
         check_plot(selection)
