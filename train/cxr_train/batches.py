@@ -24,7 +24,7 @@ class Batch:
     Attributes:
         pixels: float32 [B, H, W] in 0..255.
         labels: int32 [B].
-        lungs: float32 [B, 28, 28]: the share of each cell that is lung; NaN where unknown.
+        lungs: float32 [B, cells, cells]: the share of each cell that is lung; NaN where unknown.
     """
 
     pixels: NDArray[np.float32]
@@ -43,6 +43,7 @@ class Batches:
         size: Images per batch; the last one may be smaller.
         augmentation: What is varied.
         seed: With the epoch and the batch's number, decides everything.
+        grid: Cells a side of what is said about the lungs.
     """
 
     pixels: NDArray[np.uint8]
@@ -51,6 +52,7 @@ class Batches:
     size: int
     augmentation: Augmentation
     seed: int
+    grid: int = LUNG_GRID
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -77,7 +79,7 @@ class Batches:
                 self.pixels[row].astype(np.float32), self._mask(row), other, amount=self.augmentation, rng=rng
             )
             pixels.append(varied)
-            lungs.append(_grid(mask))
+            lungs.append(_grid(mask, self.grid))
         return Batch(np.stack(pixels), self.labels[rows], np.stack(lungs))
 
     def _mask(self, row: int) -> NDArray[np.float32] | None:
@@ -89,7 +91,7 @@ class Batches:
         return None if np.isnan(mask).all() else mask
 
 
-def _grid(mask: NDArray[np.float32] | None) -> NDArray[np.float32]:
+def _grid(mask: NDArray[np.float32] | None, cells: int) -> NDArray[np.float32]:
     if mask is None:
-        return np.full((LUNG_GRID, LUNG_GRID), np.nan, np.float32)
-    return cv2.resize(mask, (LUNG_GRID, LUNG_GRID), interpolation=cv2.INTER_AREA)
+        return np.full((cells, cells), np.nan, np.float32)
+    return cv2.resize(mask, (cells, cells), interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""``cxr-train``: fit, calibrate and evaluate."""
+"""``cxr-train``: fit, calibrate, evaluate and lungs."""
 
 from __future__ import annotations
 
@@ -68,6 +68,21 @@ def evaluate(
     from cxr_train.training import evaluate_split
 
     evaluate_split(run=run, data=data, split=split)
+
+
+@app.command()
+def lungs(
+    data: Data,
+    masks: Annotated[Path, typer.Option(help="Lung masks <split>/<label>/<stem>.png: 0 outside, 255 lung.")],
+    out: Annotated[Path, typer.Option(help="Run folder to write: checkpoint and metrics.")],
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 6,
+    seed: Annotated[int, typer.Option(help="Decides the held-out patients, the order and every variation.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Start anew in an --out that already holds a run.")] = False,
+) -> None:
+    """Train the small network that outlines the lungs, and measure it on held-out patients."""
+    from cxr_train.lung_training import train_lungs
+
+    train_lungs(data=data, masks=masks, out=out, epochs=epochs, seed=seed, force=force)
 
 
 def main() -> None:

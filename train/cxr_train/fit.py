@@ -127,7 +127,7 @@ def fit(
             row |= validation.scores(network)
             _judge(progress, row["val_loss"])
             if progress.best_epoch == progress.epoch:
-                _save_network(network, run / MODEL_FILE)
+                save_network(network, run / MODEL_FILE)
         history.append(row)
         _write_history(run, history)
         _save_state(trainer, progress, run)
@@ -155,7 +155,8 @@ def _judge(progress: Progress, loss: float, *, patience: int = 2, cut: float = 0
         progress.factor, progress.waited = progress.factor * cut, 0
 
 
-def _save_network(network: Any, path: Path) -> None:
+def save_network(network: Any, path: Path) -> None:
+    """Saves a Keras model, whole or not at all."""
     partial = path.with_name(f"partial-{path.name}")
     network.save(partial)
     partial.replace(path)

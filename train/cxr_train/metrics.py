@@ -100,6 +100,22 @@ def bootstrapped(
     return out
 
 
+def bootstrapped_mean(values: Floats, patients: Sequence[str], *, resamples: int = 1000, seed: int = 0) -> Estimate:
+    """The mean over images with its interval; patients, not images, are drawn with replacement.
+
+    Args:
+        values: float64 [N].
+        patients: Who each image shows.
+        resamples: Bootstrap samples.
+        seed: Decides which patients are drawn.
+    """
+    _, owner = np.unique(np.asarray(patients), return_inverse=True)
+    sums, sizes = np.bincount(owner, values), np.bincount(owner)
+    drawn = np.random.default_rng(seed).integers(len(sums), size=(resamples, len(sums)))
+    low, high = np.percentile(sums[drawn].sum(1) / sizes[drawn].sum(1), (2.5, 97.5))
+    return Estimate(float(values.mean()), float(low), float(high))
+
+
 def by_group(
     names: Sequence[str], evaluate: Callable[[NDArray[np.bool_]], dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:

@@ -38,7 +38,7 @@ from cxr_train.recipes import Recipe, recipe_named
 from cxr_train.trainer import Trainer
 
 HELD_OUT = 0.12
-_console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False)
 
 
 def train(
@@ -74,18 +74,17 @@ def train(
         "seed": seed,
         "weights": weights,
     }
-    _claim(out, settings, resume=resume, force=force)
+    claim(out, settings, resume=resume, force=force)
 
     samples, straddlers = without_straddlers(find_samples(data))
     for found in straddlers:
-        _console.print(f"{found.reason} {found.key} is in {' and '.join(found.splits)}: left {len(found.dropped)} out")
+        console.print(f"{found.reason} {found.key} is in {' and '.join(found.splits)}: left {len(found.dropped)} out")
     learned, held = hold_out([s for s in samples if s.split != "test"], fraction=HELD_OUT, seed=seed)
-    images, validation_images = _read(learned, "training"), _read(held, "held-out")
+    images, validation_images = read(learned, "training"), read(held, "held-out")
     lungs = read_masks(images.samples, masks) if masks else None
 
     network = build_network(arch, weights=weights, l2=recipe.l2, dropout=recipe.dropout)
     freeze_through(network, recipe.frozen_through)
-    counts = {"training": _counts(images), "validation": _counts(validation_images)}
     write_json(
         out / RUN_FILE,
         {
@@ -98,7 +97,8 @@ def train(
             "tools": {name: version(name) for name in ("keras", "numpy", "opencv-python-headless", "scikit-learn")}
             | {"tensorflow": tf.__version__},
             "data": {
-                **counts,
+                "training": counts(images),
+                "validation": counts(validation_images),
                 "left_out": [{"reason": s.reason, "key": s.key, "splits": s.splits} for s in straddlers],
                 "unreadable": [str(p.name) for p, _ in (*images.unreadable, *validation_images.unreadable)],
             },
@@ -115,7 +115,7 @@ def train(
     learning_curves(read_history(out), out / "learning-curves.png")
     _report(evaluate(run, validation_images, split="validation"), "held-out patients of train and val")
     if interrupted:
-        _console.print(f"stopped early: {out} holds the best epoch so far; --resume goes on", style="yellow")
+        console.print(f"stopped early: {out} holds the best epoch so far; --resume goes on", style="yellow")
         raise SystemExit(130)
 
 
@@ -129,7 +129,7 @@ def calibrate_again(*, run: Path, data: Path) -> None:
     opened = Run.open(run)
     samples, _ = without_straddlers(find_samples(data))
     _, held = hold_out([s for s in samples if s.split != "test"], fraction=HELD_OUT, seed=opened.settings["seed"])
-    images = _read(held, "held-out")
+    images = read(held, "held-out")
     calibrate(opened, Validation(images.pixels, images.labels))
     _report(evaluate(opened, images, split="validation"), "held-out patients of train and val")
 
@@ -146,10 +146,16 @@ def evaluate_split(*, run: Path, data: Path, split: str) -> None:
     opened = Run.open(run)
     if not (run / CALIBRATION_FILE).is_file():
         raise UsageError(f"{run}: has no {CALIBRATION_FILE}; let cxr-train fit --resume finish first")
-    _report(evaluate(opened, _read(find_samples(data, [split]), split), split=split), split)
+    _report(evaluate(opened, read(find_samples(data, [split]), split), split=split), split)
 
 
-def _claim(out: Path, settings: Mapping[str, Any], *, resume: bool, force: bool) -> None:
+def claim(out: Path, settings: Mapping[str, Any], *, resume: bool, force: bool) -> None:
+    """Makes sure of a run folder before any work is done.
+
+    Raises:
+        UsageError: It holds a run and neither ``resume`` nor ``force`` is set, the run to resume was begun with other
+            settings, or it cannot be written to.
+    """
     taken = (out / RUN_FILE).is_file()
     if taken and not resume and not force:
         raise UsageError(f"{out}: already holds a run; --resume goes on with it, --force starts anew")
@@ -177,21 +183,23 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _read(samples: Sequence[Sample], name: str) -> Images:
-    with _console.status(f"reading {len(samples)} {name} images"):
+def read(samples: Sequence[Sample], name: str) -> Images:
+    """Decodes samples and says how many there are, and which could not be read."""
+    with console.status(f"reading {len(samples)} {name} images"):
         images = read_images(samples)
-    counts = _counts(images)
-    _console.print(
-        f"{name}: " + ", ".join(f"{counts[label]} {label}" for label in LABELS) + f", {counts['patients']} patients"
+    found = counts(images)
+    console.print(
+        f"{name}: " + ", ".join(f"{found[label]} {label}" for label in LABELS) + f", {found['patients']} patients"
     )
     for path, reason in images.unreadable:
-        _console.print(f"  skipped {path.name}: {reason}", style="yellow")
+        console.print(f"  skipped {path.name}: {reason}", style="yellow")
     if images.unreadable:
-        _console.print(f"  {len(images.unreadable)} unreadable images skipped", style="yellow")
+        console.print(f"  {len(images.unreadable)} unreadable images skipped", style="yellow")
     return images
 
 
-def _counts(images: Images) -> dict[str, int]:
+def counts(images: Images) -> dict[str, int]:
+    """Images by label, and patients."""
     by_label = Counter(LABELS[sample.label] for sample in images.samples)
     return {**{name: by_label[name] for name in LABELS}, "patients": len(set(images.patients))}
 
@@ -207,7 +215,7 @@ def _class_weights(images: Images, recipe: Recipe) -> tuple[float, float]:
 def _fit(trainer: Trainer, batches: Batches, validation: Validation, *, out: Path, resume: bool) -> bool:
     """Runs the loop under a progress bar; True when it was interrupted."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=_console, disable=not _console.is_terminal) as bars:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         bar = bars.add_task("", total=len(batches))
 
         def on_step(epoch: int, step: int, loss: float) -> None:
@@ -215,7 +223,7 @@ def _fit(trainer: Trainer, batches: Batches, validation: Validation, *, out: Pat
             bars.update(bar, completed=step + 1, description=title)
 
         def on_epoch(row: Mapping[str, float]) -> None:
-            _console.print(
+            console.print(
                 f"epoch {row['epoch']:.0f}: loss {row['loss']:.4f}, accuracy {row['accuracy']:.4f}; held out: "
                 f"loss {row['val_loss']:.4f}, AUROC {row['val_clean_auroc']:.4f}, "
                 f"perturbed {row['val_shifted_auroc']:.4f}"
@@ -229,6 +237,6 @@ def _fit(trainer: Trainer, batches: Batches, validation: Validation, *, out: Pat
 
 
 def _report(result: Mapping[str, Any], name: str) -> None:
-    _console.print(f"{name}: {result['images']}, threshold {result['threshold']:.4f} ({result['operating_point']})")
+    console.print(f"{name}: {result['images']}, threshold {result['threshold']:.4f} ({result['operating_point']})")
     for key, estimate in result["metrics"].items():
-        _console.print(f"  {key:12} {estimate['value']:.4f}  ({estimate['low']:.4f} to {estimate['high']:.4f})")
+        console.print(f"  {key:12} {estimate['value']:.4f}  ({estimate['low']:.4f} to {estimate['high']:.4f})")
