@@ -20,6 +20,7 @@ _INK, _GRID, _PAPER = (40, 40, 40), (228, 228, 228), (255, 255, 255)
 # Okabe and Ito (2008), told apart by the colour-blind; BGR.
 _COLOURS: tuple[Colour, ...] = ((178, 114, 0), (0, 94, 213), (115, 158, 0), (167, 121, 204), (0, 159, 230))
 _MARKERS = ("circle", "square", "triangle", "diamond")
+_LEGEND_LINE, _LEGEND_WIDTH = 24, 0.5  # pixels; share of a panel
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -134,14 +135,17 @@ class Panel:
         """
         left, top, right, bottom = self.box
         canvas.text(title, left, top - 12, size=16)
-        for value in one_two_five(*self.y):
+        for value in round_values(*self.y):
             _, y = self.place(self.x[0], value)
             canvas.line([(left, y), (right, y)], _GRID)
             canvas.text(f"{value:g}", left - 8, y + 5, colour=SOFT, anchor=1.0)
+        labelled = -math.inf
         for value in ticks:
             x, _ = self.place(value, self.y[0])
             canvas.line([(x, bottom), (x, bottom + 6)], SOFT)
-            canvas.text(f"{value:g}", x, bottom + 24, colour=SOFT, anchor=0.5)
+            if x - labelled > 34:  # else two numbers would run into each other
+                canvas.text(f"{value:g}", x, bottom + 24, colour=SOFT, anchor=0.5)
+                labelled = x
         canvas.line([(left, top), (left, bottom), (right, bottom)], SOFT)
         canvas.text(label, (left + right) / 2, bottom + 48, anchor=0.5)
         for number, each in enumerate(series):
@@ -154,20 +158,37 @@ class Panel:
             canvas.line(line, colour, 2)
             for point in line:
                 canvas.marker(marker, *point, colour)
-            y = top + 18 + 24 * number
+            y = top + 18 + _LEGEND_LINE * number
             canvas.line([(left + 14, y), (left + 50, y)], colour, 2)
             canvas.marker(marker, left + 32, y, colour)
             canvas.text(each.name, left + 60, y + 5)
 
 
-def one_two_five(low: float, high: float) -> list[float]:
-    """List the round values 1, 2, 5, 10, 20 … within a range."""
-    values = (
-        mantissa * 10.0**power
-        for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        for mantissa in (1, 2, 5)
-    )
-    return [value for value in values if low <= value <= high]
+def round_values(low: float, high: float) -> list[float]:
+    """List 1, 2, 5, 10, 20 … within a range, and values in between where those would be fewer than three."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    values: list[float] = []
+    for mantissas in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
+        values = [mantissa * 10.0**power for power in powers for mantissa in mantissas]
+        values = [value for value in values if low <= value <= high]
+        if len(values) >= 3:
+            break
+    return values
+
+
+def room_for_legend(series: Sequence[Series], x: tuple[float, float], low: float, height: float) -> float:
+    """Give the largest value that the vertical axis needs for the legend to lie above what is drawn under it.
+
+    Args:
+        series: What is drawn.
+        x: Smallest and largest value on the horizontal axis.
+        low: Smallest value on the vertical one.
+        height: Of the panel, in pixels.
+    """
+    share = 1 - (_LEGEND_LINE * len(series) + 16) / height
+    reach = x[0] * (x[1] / x[0]) ** _LEGEND_WIDTH
+    below = [top for each in series for at, top in zip(each.x, each.top, strict=True) if at <= reach]
+    return low * (max(below, default=low) / low) ** (1 / max(share, 0.3))
 
 
 def _at(x: float, y: float) -> tuple[int, int]:

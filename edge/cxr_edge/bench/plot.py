@@ -1,7 +1,7 @@
 """Latency against batch size, as a picture."""
 
 from cxr_edge.bench.cases import Case, Selection, counted
-from cxr_edge.bench.chart import SOFT, Canvas, Panel, Series
+from cxr_edge.bench.chart import SOFT, Canvas, Panel, Series, room_for_legend
 from cxr_edge.bench.measure import Figures
 from cxr_edge.bench.report import Report
 from cxr_edge.errors import UsageError
@@ -11,7 +11,7 @@ _TITLES = {
     "session": "session: ready input to numbers",
     "file": "file: from disk cache to record",
 }
-_PANEL_WIDTH, _HEIGHT, _LEFT, _TOP, _GAP = 560, 620, 90, 120, 60
+_PANEL_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM, _GAP = 560, 620, 90, 120, 510, 70
 
 
 def check_plot(selection: Selection) -> None:
@@ -34,22 +34,25 @@ def draw(report: Report) -> bytes:
         A PNG: one panel for each scope, logarithmic axes, the same vertical one.
     """
     measured = {case: figures for case, figures in report.figures.items() if case.task == "predict"}
-    scopes = list(dict.fromkeys(case.scope for case in measured))
     sizes = sorted({case.batch_size for case in measured})
+    panels = {
+        scope: _series({case: figures for case, figures in measured.items() if case.scope == scope})
+        for scope in dict.fromkeys(case.scope for case in measured)
+    }
+    x = (sizes[0] / 1.15, sizes[-1] * 1.15)
     low = min(figures.p50 for figures in measured.values()) / 1.25
     high = max(figures.p99 for figures in measured.values()) * 1.25
-    canvas = Canvas(_LEFT + len(scopes) * (_PANEL_WIDTH + _GAP), _HEIGHT)
+    high = max(high, *(room_for_legend(series, x, low, _BOTTOM - _TOP) for series in panels.values()))
+    canvas = Canvas(_LEFT + len(panels) * (_PANEL_WIDTH + _GAP), _HEIGHT)
     canvas.text("Latency of predict against batch size", 24, 36, size=20)
     key = "line: median of a run (p50); band: up to its 99th percentile (p99)"
     if restless := sum(not figures.settled for figures in measured.values()):
         key += f"; {restless} of {len(measured)} points did not settle"
     canvas.text(key, 24, 62, colour=SOFT)
-    canvas.upright("latency of a run (ms)", 26, (_TOP + _HEIGHT - 110) / 2)
-    for number, scope in enumerate(scopes):
+    canvas.upright("latency of a run (ms)", 26, (_TOP + _BOTTOM) / 2)
+    for number, (scope, series) in enumerate(panels.items()):
         left = _LEFT + number * (_PANEL_WIDTH + _GAP)
-        right = left + _PANEL_WIDTH
-        series = _series({case: figures for case, figures in measured.items() if case.scope == scope})
-        panel = Panel((left, _TOP, right, _HEIGHT - 110), (sizes[0] / 1.15, sizes[-1] * 1.15), (low, high))
+        panel = Panel((left, _TOP, left + _PANEL_WIDTH, _BOTTOM), x, (low, high))
         panel.draw(canvas, series, title=_TITLES[scope], ticks=sizes, label="radiographs in a run (batch size)")
     bundle = report.bundle
     said = f"{bundle['name']} {bundle['version']} ({bundle['sha256'][:12]}), {report.environment.machine}"

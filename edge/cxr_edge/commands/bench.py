@@ -151,9 +151,9 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
     # Drawn between cases only: a thread that draws meanwhile would be measured as well.
     bar = Progress(*columns, console=console, transient=True, auto_refresh=False, disable=not console.is_terminal)
     with bar:
-        shown = bar.add_task("", total=None)
+        shown = bar.add_task("", visible=False)
 
         def say(text: str, done: int, total: int) -> None:
-            bar.update(shown, description=text, completed=done, total=total, refresh=True)
+            bar.update(shown, description=text, completed=done, total=total, visible=True, refresh=True)
 
         yield say

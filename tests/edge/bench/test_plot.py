@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cxr_edge.bench.cases import Case, Selection
-from cxr_edge.bench.chart import Canvas, Panel, one_two_five
+from cxr_edge.bench.chart import Canvas, Panel, Series, room_for_legend, round_values
 from cxr_edge.bench.plot import check_plot, draw
 from cxr_edge.errors import UsageError
 
@@ -76,9 +76,20 @@ def test_points_that_did_not_settle_are_counted(report, figures):
 
 
 def test_round_values():
-    assert one_two_five(0.15, 30) == pytest.approx([0.2, 0.5, 1, 2, 5, 10, 20])
-    assert one_two_five(1, 1000)[:3] == [1, 2, 5]
-    assert one_two_five(1, 1000)[-1] == 1000
+    assert round_values(0.15, 30) == pytest.approx([0.2, 0.5, 1, 2, 5, 10, 20])
+    assert round_values(1, 1000)[:3] == [1, 2, 5]
+    assert round_values(1, 1000)[-1] == 1000
+    assert round_values(6, 12) == [6, 7, 8, 9, 10]
+
+
+def test_the_legend_lies_above_what_is_drawn_under_it():
+    flat = Series("flat", (1, 16), (10, 10), (100, 100))
+    low, height = 1.0, 400.0
+    high = room_for_legend([flat] * 4, (1, 16), low, height)
+    _, y = Panel((0, 0, 500, height), (1, 16), (low, high)).place(1, 100)
+    assert 100 < y < 130
+    rising = Series("rising", (1, 16), (1, 100), (1, 100))
+    assert room_for_legend([rising], (1, 16), low, height) == low
 
 
 def test_axes_are_logarithmic():
