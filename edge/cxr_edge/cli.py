@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cxr_edge import __version__
+from cxr_edge.commands.bench import bench
 from cxr_edge.commands.doctor import doctor
 from cxr_edge.commands.explain import explain
 from cxr_edge.commands.predict import predict
@@ -31,6 +32,7 @@ app.command()(predict)
 app.command()(explain)
 app.command()(scan)
 app.command()(report)
+app.command()(bench)
 app.command()(verify)
 app.command()(doctor)
 
