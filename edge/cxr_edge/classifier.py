@@ -22,7 +22,7 @@ class Prediction:
         threshold: The operating point's threshold on the probability, 0..1.
         operating_point: Its name.
         features: The last convolutional map, float32 [height, width, channels].
-        provider: What computed it, ``cpu`` or ``cuda``.
+        provider: What computed it, `Session.provider`.
         precision: ``fp32`` or ``int8``.
         gate_score: How unlike a chest radiograph the input is; None where no gate was asked.
     """
@@ -61,6 +61,7 @@ class Classifier:
         precision: One of the bundle's precisions.
         operating_point: One of the bundle's operating points; None takes its default.
         gate: Whether inputs are scored, where the bundle has a gate.
+        spinning: See `open_session`.
 
     Raises:
         UsageError: The bundle has no such precision or operating point.
@@ -77,6 +78,7 @@ class Classifier:
         precision: str = "fp32",
         operating_point: str | None = None,
         gate: bool = True,
+        spinning: bool = True,
     ) -> None:
         manifest = bundle.manifest
         if precision not in manifest.precisions:
@@ -91,7 +93,7 @@ class Classifier:
         self.operating_point = operating_point
         self.threshold = manifest.operating_points.points[operating_point].threshold
         self.session = open_session(
-            bundle.model(manifest.precisions[precision].file), provider=provider, threads=threads
+            bundle.model(manifest.precisions[precision].file), provider=provider, threads=threads, spinning=spinning
         )
         self.gate = Gate(bundle) if gate and manifest.gate else None
         if self.gate and DESCRIPTOR not in {output.name for output in self.session.inference.get_outputs()}:
@@ -128,6 +130,10 @@ class Classifier:
             )
             for logodds, probability, features, score in zip(*outputs, scores, strict=True)
         )
+
+    def probabilities(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Give only the calibrated probabilities, float32 [N], of a batch float32 [N, height, width] in 0..255."""
+        return self.session.run({"pixels": inputs}, ["probability"])[0]
 
     def logodds(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Give only the log-odds, float32 [N], of a batch float32 [N, height, width] in 0..255."""

@@ -90,10 +90,8 @@ class Explainer:
     @cached_property
     def gradcam(self) -> GradCam:
         """The Grad-CAM of the classifier's bundle, on the same provider."""
-        session = self._classifier.session
-        provider: Literal["cpu", "cuda"] = "cuda" if session.provider == "cuda" else "cpu"
         # One thread: the head is tiny, and a second pool would spin in the way of the classifier's.
-        return GradCam(self._classifier.bundle, provider=provider, threads=1)
+        return GradCam(self._classifier.bundle, provider=self._classifier.session.provider, threads=1)
 
     @cached_property
     def lime(self) -> Lime:

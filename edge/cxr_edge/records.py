@@ -11,6 +11,8 @@ from cxr_edge.classifier import Prediction
 from cxr_edge.errors import CxrEdgeError
 from cxr_edge.gate import Refusal, refuse
 from cxr_edge.radiograph import Radiograph
+from cxr_edge.scope import scope_warnings
+from cxr_edge.variants import Spread
 
 SCHEMA = 1
 RESEARCH_USE = "Research use only: this is no medical device, and no diagnosis."
@@ -24,11 +26,13 @@ class Answer:
         radiograph: What was looked at.
         prediction: What the network says.
         bundle: The bundle that says it.
+        spread: How far small changes move the probability, if that was asked for.
     """
 
     radiograph: Radiograph
     prediction: Prediction
     bundle: Bundle
+    spread: Spread | None = None
 
     @property
     def label(self) -> str:
@@ -54,7 +58,9 @@ class Answer:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What speaks against trusting the answer, one sentence each."""
-        return self.radiograph.warnings
+        radiograph = self.radiograph
+        outside = scope_warnings(radiograph.source, self.bundle.manifest.scope)
+        return radiograph.warnings + outside + (self.spread.warnings if self.spread else ())
 
     def to_json(self) -> dict[str, object]:
         """Give the record, schema 1; a refused input has no label, probability or log-odds in it."""
@@ -66,6 +72,7 @@ class Answer:
             "path": None if path is None else os.fspath(path),
             "status": "ok" if refusal is None else "refused",
             **answer,
+            **({"test_time_augmentation": self.spread.to_json()} if self.spread else {}),
             **self._gate_to_json(refusal),
             "warnings": list(self.warnings),
             "bundle": self.bundle.to_json(),

@@ -56,6 +56,7 @@ Recall and specificity in this table are those of the images the thresholds were
 {_int8(manifest)}{_gate(manifest)}
 ## Limits
 - Whose radiographs: {dataset.population}. Nothing is known about other ages, hospitals or devices.
+{_scope(manifest)}
 - Labels: {dataset.labelling}.
 - Two classes: other diseases{_images(manifest)} get one of the two labels too.
 - A probability is calibrated at equal prevalence of both classes on images like those above.
@@ -65,6 +66,22 @@ Recall and specificity in this table are those of the images the thresholds were
 `golden.npz` holds a few radiographs of the training data's test folder, under that data's licence, with Keras' answers
 to them: `cxr-edge verify` compares them with this machine's.
 """
+
+
+def _scope(manifest: Manifest) -> str:
+    """What answers to DICOM files are held against; the rule itself is `cxr_edge.scope`."""
+    if manifest.scope is None:
+        return "- Answers carry a warning where a DICOM file states another modality, body part or a lateral view."
+    limits = {
+        "PatientAge (0010,1010)": " to ".join(f"{age:g}" for age in manifest.scope.ages),
+        "ViewPosition (0018,5101)": ", ".join(manifest.scope.views),
+        "BodyPartExamined (0018,0015)": ", ".join(manifest.scope.body_parts),
+    }
+    stated = "; ".join(f"{tag}: {limit}" for tag, limit in limits.items() if limit)
+    return (
+        f"- Answers carry a warning where a DICOM file states anything else than {stated}; or another Modality\n"
+        "  (0008,0060) than radiography. A file that states nothing, such as a JPEG, gets none: who asks has to know."
+    )
 
 
 def _counts(data: Mapping[str, Any]) -> dict[str, Any]:

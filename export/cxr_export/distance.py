@@ -62,8 +62,8 @@ class Distance:
     def graph(self) -> onnx.ModelProto:
         """Writes ``gate.onnx``: ``descriptor`` float32 [N, D] → ``score`` float32 [N], ≥ 0.
 
-        score² = (Σ_k p_k² / variance_k + |r|² / rest) / D with the standardised descriptor z, p = z · directions and
-        the residual r = z - p · directionsᵀ: about 1 for a radiograph like those it was learned from.
+        score² = (Σ_k p_k² / variance_k + (|z|² - |p|²) / rest) / D with the standardised descriptor z and
+        p = z · directions: about 1 for a radiograph like those it was learned from.
         """
         constants = {
             "mean": self.mean,
@@ -81,19 +81,18 @@ class Distance:
             ("Mul", ["within", "within"], "within_squared"),
             ("Div", ["within_squared", "variances"], "within_relative"),
             ("ReduceSum", ["within_relative", "channels"], "within_sum"),
-            ("Transpose", ["directions"], "back"),
-            ("MatMul", ["within", "back"], "explained"),
-            ("Sub", ["standard", "explained"], "residual"),
-            ("Mul", ["residual", "residual"], "residual_squared"),
-            ("ReduceSum", ["residual_squared", "channels"], "residual_sum"),
-            ("Div", ["residual_sum", "rest"], "residual_relative"),
+            ("ReduceSumSquare", ["standard", "channels"], "whole"),
+            ("ReduceSum", ["within_squared", "channels"], "explained"),
+            ("Sub", ["whole", "explained"], "residual"),
+            ("Relu", ["residual"], "positive"),
+            ("Div", ["positive", "rest"], "residual_relative"),
             ("Add", ["within_sum", "residual_relative"], "sum"),
             ("Div", ["sum", "width"], "squared"),
             ("Sqrt", ["squared"], "score"),
         ]
         nodes = [helper.make_node(kind, taken, [given]) for kind, taken, given in steps]
         for node in nodes:
-            if node.op_type == "ReduceSum":
+            if node.op_type.startswith("ReduceSum"):
                 node.attribute.append(helper.make_attribute("keepdims", 0))
         graph = helper.make_graph(
             nodes,

@@ -85,6 +85,6 @@ def dataset_of(bundle: Bundle) -> Dataset:
         BundleError: The manifest lacks a part of it.
     """
     try:
-        return Dataset(**bundle.manifest.data)
+        return Dataset(**bundle.manifest.data, scope=bundle.manifest.scope)
     except TypeError as error:
         raise BundleError(f"{bundle.folder}: manifest.json: data: {error}; export the bundle again") from error

@@ -21,7 +21,7 @@ def varied(pixels: NDArray[np.float32], *, seed: int) -> NDArray[np.float32]:
         float32 [N, height, width] in 0..255, whole grey levels.
     """
     rng = np.random.default_rng(seed)
-    changes = (_framed, _exposed, _equalised, _resampled, _sharpened, _noised, _bordered, _marked)
+    changes = (_framed, _exposed, _equalised, _resampled, _sharpened, _noised, _striped, _bordered, _marked)
     out = np.empty_like(pixels)
     for row, image in enumerate(pixels):
         copy = image
@@ -67,6 +67,13 @@ def _sharpened(image: Levels, rng: np.random.Generator) -> Levels:
 
 def _noised(image: Levels, rng: np.random.Generator) -> Levels:
     return image + rng.normal(0, rng.uniform(1, 9), image.shape).astype(np.float32)
+
+
+def _striped(image: Levels, rng: np.random.Generator) -> Levels:
+    """Vertical lines as an anti-scatter grid leaves them, the finer ones as a coarse resize aliases them."""
+    columns = np.arange(image.shape[1], dtype=np.float32)
+    wave = np.sin(2 * np.pi * columns / rng.uniform(2, 8) + rng.uniform(0, 2 * np.pi))
+    return image + rng.uniform(2, 14) * np.sqrt(image / 255) * wave.astype(np.float32)
 
 
 def _bordered(image: Levels, rng: np.random.Generator) -> Levels:

@@ -61,6 +61,7 @@ def explain(
     threads: options.Threads = None,
     precision: options.Precision = "fp32",
     operating_point: options.OperatingPoint = None,
+    test_time_augmentation: options.TestTimeAugmentation = False,
     no_gate: options.NoGate = False,
 ) -> None:
     """Show where the network looked: Grad-CAM and LIME on the radiograph itself.
@@ -91,6 +92,7 @@ def explain(
         threads=threads,
         precision=precision,
         operating_point=operating_point,
+        test_time_augmentation=test_time_augmentation,
         gate=not no_gate,
     )
     names: set[str] = set()

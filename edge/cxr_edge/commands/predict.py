@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cxr_edge.records import Answer, Failure
 
 _ROW = "{:<10}  {:>12}  {:>9}  {}"
+_RANGE = len("0.0000 to 1.0000")
 
 
 def predict(
@@ -31,6 +32,7 @@ def predict(
     threads: options.Threads = None,
     precision: options.Precision = "fp32",
     operating_point: options.OperatingPoint = None,
+    test_time_augmentation: options.TestTimeAugmentation = False,
     no_gate: options.NoGate = False,
 ) -> None:
     """Say how likely each radiograph shows pneumonia.
@@ -41,14 +43,19 @@ def predict(
     with ThreadPoolExecutor(1) as pool:
         # Hashing the bundle and optimizing the network need no interpreter: OpenCV is imported meanwhile.
         loading = pool.submit(_load, bundle, provider, threads, precision, operating_point, not no_gate)
-        from cxr_edge.api import Model
+        try:
+            from cxr_edge.api import Model
+        except ImportError:
+            loading.result()  # the other thread came upon the cause first, and says what it is
+            raise
         from cxr_edge.errors import InputError
         from cxr_edge.inputs import find_images
         from cxr_edge.records import RESEARCH_USE, Failure, to_line
 
-        model = Model(loading.result())
+        model = Model(loading.result(), test_time_augmentation=test_time_augmentation)
     if not json:
-        typer.echo(_ROW.format("label", "probability", "threshold", "file"))
+        heading = f"{'spread':<{_RANGE}}  file" if test_time_augmentation else "file"
+        typer.echo(_ROW.format("label", "probability", "threshold", heading))
     count = failures = refused = 0
     for found in find_images(paths):
         count += 1
@@ -61,7 +68,7 @@ def predict(
             except InputError as error:
                 outcome = Failure(found, error)
         failures += isinstance(outcome, Failure)
-        typer.echo(to_line(outcome.to_json()) if json else _row(outcome))
+        typer.echo(to_line(outcome.to_json()) if json else _row(outcome, spread=test_time_augmentation))
         if isinstance(outcome, Failure):
             typer.echo(printable(f"error: {outcome.error}"), err=True)
             continue
@@ -88,7 +95,7 @@ def predict(
 
 def _load(
     bundle: Path | None,
-    provider: Literal["auto", "cpu", "cuda"],
+    provider: options.Provider,
     threads: int | None,
     precision: str,
     operating_point: str | None,
@@ -104,14 +111,15 @@ def _load(
     )
 
 
-def _row(outcome: "Answer | Failure") -> str:
-    from cxr_edge.records import Failure
+def _row(outcome: "Answer | Failure", *, spread: bool) -> str:
+    from cxr_edge.records import Answer, Failure
 
+    ends = outcome.spread if isinstance(outcome, Answer) else None
+    between = f"{f'{ends.lowest:.4f} to {ends.highest:.4f}' if ends else '':<{_RANGE}}  " if spread else ""
     if isinstance(outcome, Failure):
-        return _ROW.format("error", outcome.error.kind, "", printable(str(outcome.path)))
+        return _ROW.format("error", outcome.error.kind, "", between + printable(str(outcome.path)))
     prediction, path = outcome.prediction, outcome.radiograph.source.path
+    name = between + printable(str(path))
     if outcome.refusal:
-        return _ROW.format("refused", "", "", printable(str(path)))
-    return _ROW.format(
-        prediction.label, f"{prediction.probability:.4f}", f"{prediction.threshold:.4f}", printable(str(path))
-    )
+        return _ROW.format("refused", "", "", name)
+    return _ROW.format(prediction.label, f"{prediction.probability:.4f}", f"{prediction.threshold:.4f}", name)

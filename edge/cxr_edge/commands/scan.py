@@ -40,7 +40,7 @@ def scan(
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Radiographs that run together.", show_default="1; int8 4; CUDA 16"),
+        typer.Option(min=1, help="Radiographs that run together.", show_default="1; int8 4; on a GPU 16"),
     ] = None,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="ray: a cluster; answers only, as Parquet in OUT/records.")
@@ -52,6 +52,7 @@ def scan(
     provider: options.Provider = "auto",
     precision: options.Precision = "fp32",
     operating_point: options.OperatingPoint = None,
+    test_time_augmentation: options.TestTimeAugmentation = False,
     no_gate: options.NoGate = False,
 ) -> None:
     """Answer whole folders, restartable at any moment, with a report to look through.
@@ -85,7 +86,9 @@ def scan(
         threads=1,
         precision=precision,
         operating_point=operating_point,
+        test_time_augmentation=test_time_augmentation,
         gate=not no_gate,
+        spinning=not watch,  # a program that waits for files must not keep the machine busy
     )
     session = model.classifier.session
     parameters = Parameters(
@@ -99,6 +102,7 @@ def scan(
         explain=explain,
         explain_if=explain_if,
         pictures="html" in reports,
+        test_time_augmentation=test_time_augmentation,
     )
     out = out.absolute()
     discovery = Discovery(
@@ -147,4 +151,4 @@ def scan(
 
 def _batch_size(provider: str, precision: str) -> int:
     """Give what is quickest: int8 convolutions gain from company, float32 ones on one core do not."""
-    return 16 if provider == "cuda" else 4 if precision == "int8" else 1
+    return 16 if provider in {"cuda", "directml"} else 4 if precision == "int8" else 1
