@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tiny import write_tiny_bundle
+from tiny import add_tiny_lungs, write_tiny_bundle
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,3 +29,9 @@ def data_folder() -> Path:
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete bundle with a tiny network."""
     return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def lung_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a segmenter that takes what is bright for lungs."""
+    return add_tiny_lungs(write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "lungs"))
