@@ -1,4 +1,4 @@
-"""``cxr-export``: bundle, verify and quantize."""
+"""``cxr-export``: bundle, verify, quantize and lungs."""
 
 from __future__ import annotations
 
@@ -83,6 +83,18 @@ def quantize(
     from cxr_export.loss import quantize_bundle
 
     _say(quantize_bundle(Bundle.open(bundle), data=data, split=split).to_json())
+
+
+@app.command()
+def lungs(
+    bundle: BundleFolder,
+    run: Annotated[Path, typer.Option(help="A folder written by cxr-train lungs.")],
+) -> None:
+    """Have a bundle outline the lungs, so that explanations say how much of the evidence lies in them."""
+    from cxr_edge.bundle import Bundle
+    from cxr_export.lungs import add_lungs
+
+    _say(add_lungs(Bundle.open(bundle), run=run).to_json())
 
 
 def main() -> None:

@@ -60,6 +60,21 @@ def replacing(out: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+@contextmanager
+def amending(bundle: Bundle) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Gives a copy of a bundle's files, and its manifest's values, to change; both replace it when the block ends well.
+
+    Raises:
+        BundleError: The manifest lacks a part of what the model card says about the data.
+    """
+    dataset, values = dataset_of(bundle), bundle.manifest.to_json()
+    with replacing(bundle.folder) as folder:
+        for name in bundle.manifest.files:
+            shutil.copyfile(bundle.folder / name, folder / name)
+        yield folder, values
+        seal(folder, values, dataset)
+
+
 def dataset_of(bundle: Bundle) -> Dataset:
     """What a bundle says it was trained on.
 
