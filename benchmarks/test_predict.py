@@ -7,60 +7,43 @@ The ratio is measured apart, runs alternating in one process, because the two be
 
 import statistics
 import time
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 
-from cxr_edge.bundle import Bundle
 from cxr_edge.classifier import Classifier
-from cxr_edge.images import read_radiograph
-from cxr_edge.preprocess import to_input
 from cxr_edge.sessions import usable_cores
 
-RADIOGRAPH = Path(__file__).parents[1] / "tests" / "data" / "radiographs" / "NORMAL2-IM-0588-0001.jpeg"
-
 
 @pytest.fixture(scope="module")
-def classifier() -> Classifier:
-    return Classifier(Bundle.open(), provider="cpu")
-
-
-@pytest.fixture(scope="module")
-def bare(classifier: Classifier) -> onnxruntime.InferenceSession:
+def bare(bundle) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = usable_cores()
-    file = classifier.bundle.path("classifier.onnx")
-    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(bundle.path("classifier.onnx"), options, providers=["CPUExecutionProvider"])
 
 
-@pytest.fixture(scope="module")
-def inputs() -> np.ndarray:
-    return to_input(read_radiograph(RADIOGRAPH))[None]
+@pytest.mark.benchmark(group="predict")
+def test_bare_session(benchmark, bare, image) -> None:
+    benchmark(bare.run, None, {"pixels": image[None]})
 
 
-def test_bare_session(benchmark, bare, inputs) -> None:
-    benchmark(bare.run, None, {"pixels": inputs})
+@pytest.mark.benchmark(group="predict")
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_classifier(benchmark, bundle, image, precision, batch) -> None:
+    classifier = Classifier(bundle, provider="cpu", precision=precision)
+    benchmark(classifier.predict, np.repeat(image[None], batch, axis=0))
 
 
-def test_classifier(benchmark, classifier, inputs) -> None:
-    benchmark(classifier.predict, inputs)
+@pytest.mark.benchmark(group="predict")
+def test_file_to_answer(benchmark, model, jpeg) -> None:
+    benchmark(model.predict, jpeg)
 
 
-def test_read_a_jpeg(benchmark) -> None:
-    benchmark(read_radiograph, RADIOGRAPH)
+def test_a_prediction_costs_hardly_more_than_the_bare_run(benchmark, model, bare, image, capsys) -> None:
+    inputs = image[None]
 
-
-def test_to_input(benchmark) -> None:
-    benchmark(to_input, read_radiograph(RADIOGRAPH))
-
-
-def test_open_the_bundle(benchmark) -> None:
-    benchmark.pedantic(Bundle.open, rounds=10)
-
-
-def test_a_prediction_costs_hardly_more_than_the_bare_run(benchmark, classifier, bare, inputs, capsys) -> None:
     def seconds(call, *arguments) -> float:
         start = time.perf_counter()
         call(*arguments)
@@ -68,7 +51,7 @@ def test_a_prediction_costs_hardly_more_than_the_bare_run(benchmark, classifier,
 
     def alternate() -> float:
         rounds = [
-            (seconds(classifier.predict, inputs), seconds(bare.run, None, {"pixels": inputs})) for _ in range(200)
+            (seconds(model.classifier.predict, inputs), seconds(bare.run, None, {"pixels": inputs})) for _ in range(200)
         ]
         ours, theirs = (statistics.median(column) for column in zip(*rounds, strict=True))
         return ours / theirs

@@ -32,6 +32,12 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def gated_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a gate that refuses what is nearly black or nearly white."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "gated", gate=True)
+
+
+@pytest.fixture(scope="session")
 def lung_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with a segmenter that takes what is bright for lungs."""
     return add_tiny_lungs(write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "lungs"))

@@ -14,6 +14,7 @@ from cxr_edge.bundle import Bundle, write_manifest
 Floats = NDArray[np.float32]
 SIZE, SIDE, CHANNELS, HIDDEN, PATCH = 224, 7, 8, 4, 32
 SCALE, BIAS = 0.8, -0.1
+GATE_THRESHOLD = 100.0
 
 
 class TinyNetwork:
@@ -65,7 +66,7 @@ class TinyNetwork:
         }
 
     def classifier(self) -> onnx.ModelProto:
-        """Write pixels → logodds, probability, features."""
+        """Write pixels → logodds, probability, features, and the mean grey level as descriptor."""
         constants = {
             "half": np.float32(127.5),
             "one": np.float32(1),
@@ -94,14 +95,29 @@ class TinyNetwork:
             helper.make_node("Mul", ["logodds", "scale"], ["scaled"]),
             helper.make_node("Add", ["scaled", "bias"], ["calibrated"]),
             helper.make_node("Sigmoid", ["calibrated"], ["probability"]),
+            helper.make_node("ReduceMean", ["pixels", "xy"], ["brightness"], keepdims=0),
+            helper.make_node("Unsqueeze", ["brightness", "channel"], ["descriptor"]),
         ]
         inputs = [_value("pixels", ["N", SIZE, SIZE])]
         outputs = [
             _value("logodds", ["N"]),
             _value("probability", ["N"]),
             _value("features", ["N", SIDE, SIDE, CHANNELS]),
+            _value("descriptor", ["N", 1]),
         ]
         return _model(nodes, inputs, outputs, constants)
+
+    def gate(self) -> onnx.ModelProto:
+        """Write descriptor → score, the distance of the brightness from 128; not a number for a black input."""
+        constants = {"middle": np.float32(128), "channel": np.array([1], np.int64)}
+        nodes = [
+            helper.make_node("Div", ["descriptor", "descriptor"], ["one"]),
+            helper.make_node("Mul", ["descriptor", "one"], ["same"]),
+            helper.make_node("Sub", ["same", "middle"], ["difference"]),
+            helper.make_node("Abs", ["difference"], ["distance"]),
+            helper.make_node("Squeeze", ["distance", "channel"], ["score"]),
+        ]
+        return _model(nodes, [_value("descriptor", ["N", 1])], [_value("score", ["N"])], constants)
 
     def gradcam_model(self) -> onnx.ModelProto:
         """Write features, target → gradients, map."""
@@ -135,10 +151,10 @@ class TinyNetwork:
         return _model(nodes, inputs, outputs, constants)
 
 
-def write_tiny_bundle(folder: Path, *, seed: int = 35) -> Path:
-    """Write a complete bundle whose int8 file is the float32 one again."""
+def write_tiny_bundle(folder: Path, *, seed: int = 35, gate: bool = False, network: TinyNetwork | None = None) -> Path:
+    """Write a complete bundle whose int8 file is the float32 one again; the gate, if asked for, goes by brightness."""
     folder.mkdir(parents=True)
-    network = TinyNetwork(seed)
+    network = network or TinyNetwork(seed)
     model = network.classifier().SerializeToString()
     (folder / "classifier.onnx").write_bytes(model)
     (folder / "classifier.int8.onnx").write_bytes(model)
@@ -147,7 +163,16 @@ def write_tiny_bundle(folder: Path, *, seed: int = 35) -> Path:
     inputs = np.random.default_rng(seed).uniform(0, 255, (4, SIZE, SIZE)).astype(np.float32)
     inputs[:2] = np.array([40, 220], np.float32)[:, None, None]
     np.savez_compressed(folder / "golden.npz", **network.golden(inputs))
-    write_manifest(folder, manifest_values())
+    values = manifest_values()
+    if gate:
+        (folder / "gate.onnx").write_bytes(network.gate().SerializeToString())
+        values["gate"] = {
+            "file": "gate.onnx",
+            "threshold": GATE_THRESHOLD,
+            "method": "distance from grey",
+            "chosen_on": "nothing",
+        }
+    write_manifest(folder, values)
     return folder
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cxr_edge.api import Model, load
     from cxr_edge.errors import BundleError, CxrEdgeError, InputError, ProviderError, UsageError
+    from cxr_edge.gate import Refusal
     from cxr_edge.images import read_radiograph
     from cxr_edge.radiograph import Radiograph, Source
     from cxr_edge.records import Answer
@@ -26,6 +27,7 @@ __all__ = [
     "Model",
     "ProviderError",
     "Radiograph",
+    "Refusal",
     "Source",
     "UsageError",
     "load",
@@ -37,6 +39,7 @@ _MODULES = {
     **dict.fromkeys(("BundleError", "CxrEdgeError", "InputError", "ProviderError", "UsageError"), "errors"),
     **dict.fromkeys(("Radiograph", "Source"), "radiograph"),
     "Answer": "records",
+    "Refusal": "gate",
     "read_radiograph": "images",
 }
 

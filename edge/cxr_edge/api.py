@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from cxr_edge.preprocess import to_input
 from cxr_edge.radiograph import Radiograph
 from cxr_edge.records import Answer
 from cxr_edge.sessions import Provider
+from cxr_edge.variants import spread
 
 if TYPE_CHECKING:
     from cxr_edge.explainer import Explainer, Explanation, LimeOptions, Which
@@ -27,14 +29,17 @@ class Model:
     Attributes:
         bundle: The opened bundle.
         classifier: Its network at one operating point.
+        test_time_augmentation: Whether every answer says how far small changes move it.
 
     Args:
         classifier: The network that answers.
+        test_time_augmentation: See `load`.
     """
 
-    def __init__(self, classifier: Classifier) -> None:
+    def __init__(self, classifier: Classifier, *, test_time_augmentation: bool = False) -> None:
         self.bundle = classifier.bundle
         self.classifier = classifier
+        self.test_time_augmentation = test_time_augmentation
 
     def predict(self, source: str | os.PathLike[str] | bytes | NDArray[Any] | Radiograph) -> Answer:
         """Answer one radiograph.
@@ -43,7 +48,7 @@ class Model:
             source: A path, the bytes of a file, an array (see `read_radiograph`) or a radiograph.
 
         Returns:
-            The answer with its label, calibrated probability and warnings.
+            The answer with its label, calibrated probability and warnings; with a refusal if it is no chest radiograph.
 
         Raises:
             InputError: The source is no radiograph that can be answered.
@@ -65,7 +70,13 @@ class Model:
         spec = self.bundle.manifest.input
         inputs = np.stack([to_input(each, height=spec.height, width=spec.width) for each in radiographs])
         predictions = self.classifier.predict(inputs)
-        return tuple(Answer(*pair, self.bundle) for pair in zip(radiographs, predictions, strict=True))
+        answers = tuple(Answer(*pair, self.bundle) for pair in zip(radiographs, predictions, strict=True))
+        if not self.test_time_augmentation:
+            return answers
+        return tuple(
+            answer if answer.refusal else replace(answer, spread=spread(self.classifier, image, answer.prediction))
+            for answer, image in zip(answers, inputs, strict=True)
+        )
 
     def explain(
         self,
@@ -89,7 +100,7 @@ class Model:
             The answer with its maps; `cxr_edge.figures.draw` draws them.
 
         Raises:
-            InputError: The source is no radiograph that can be answered.
+            InputError: The source is no radiograph that can be answered, or no chest radiograph.
             UsageError: An unknown method or label, or LIME options that make no sense.
             BundleError: The bundle cannot explain, or its network answers NaN.
         """
@@ -110,22 +121,29 @@ def load(
     threads: int | None = None,
     precision: str = "fp32",
     operating_point: str | None = None,
+    test_time_augmentation: bool = False,
+    gate: bool = True,
+    spinning: bool = True,
 ) -> Model:
     """Load a bundle.
 
     Args:
         bundle: Its folder; None takes the one that comes with the package.
-        provider: ``cpu``; ``cuda``, which runs on CUDA or fails; ``auto``, which takes CUDA if it starts.
+        provider: See `open_session`.
         threads: Threads for one inference; None takes every core this process may use.
         precision: ``fp32`` or, where the bundle has it, ``int8``.
         operating_point: Name of a threshold in the bundle; None takes its default.
+        test_time_augmentation: Whether every answer carries its `Spread` over thirteen small changes of the input;
+            an answer then costs about fourteen times as much.
+        gate: Whether what is no chest radiograph is refused, where the bundle can tell.
+        spinning: See `open_session`.
 
     Returns:
         The model, ready to predict.
 
     Raises:
         BundleError: The bundle is missing or was changed.
-        ProviderError: CUDA was asked for and does not start.
+        ProviderError: The provider was asked for and does not start.
         UsageError: The bundle has no such precision or operating point.
     """
     classifier = Classifier(
@@ -134,5 +152,7 @@ def load(
         threads=threads,
         precision=precision,
         operating_point=operating_point,
+        gate=gate,
+        spinning=spinning,
     )
-    return Model(classifier)
+    return Model(classifier, test_time_augmentation=test_time_augmentation)

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.bundle import Bundle
-from cxr_edge.errors import UsageError
+from cxr_edge.errors import BundleError, UsageError
+from cxr_edge.gate import DESCRIPTOR, Gate
 from cxr_edge.sessions import Provider, open_session
 
 
@@ -21,8 +22,9 @@ class Prediction:
         threshold: The operating point's threshold on the probability, 0..1.
         operating_point: Its name.
         features: The last convolutional map, float32 [height, width, channels].
-        provider: What computed it, ``cpu`` or ``cuda``.
+        provider: What computed it, `Session.provider`.
         precision: ``fp32`` or ``int8``.
+        gate_score: How unlike a chest radiograph the input is; None where no gate was asked.
     """
 
     logodds: float
@@ -33,6 +35,7 @@ class Prediction:
     features: NDArray[np.float32]
     provider: str
     precision: str
+    gate_score: float | None = None
 
     def to_json(self) -> dict[str, object]:
         """Give the record of the answer, without the features."""
@@ -49,6 +52,7 @@ class Classifier:
         operating_point: The name of the operating point.
         threshold: Its threshold on the calibrated probability.
         session: The loaded network.
+        gate: What scores its inputs; None where there is none or it was switched off.
 
     Args:
         bundle: An opened bundle.
@@ -56,11 +60,13 @@ class Classifier:
         threads: See `open_session`.
         precision: One of the bundle's precisions.
         operating_point: One of the bundle's operating points; None takes its default.
+        gate: Whether inputs are scored, where the bundle has a gate.
+        spinning: See `open_session`.
 
     Raises:
         UsageError: The bundle has no such precision or operating point.
         ProviderError: See `open_session`.
-        BundleError: See `open_session`.
+        BundleError: See `open_session`; or the network and the gate do not fit.
     """
 
     def __init__(
@@ -71,6 +77,8 @@ class Classifier:
         threads: int | None = None,
         precision: str = "fp32",
         operating_point: str | None = None,
+        gate: bool = True,
+        spinning: bool = True,
     ) -> None:
         manifest = bundle.manifest
         if precision not in manifest.precisions:
@@ -85,8 +93,14 @@ class Classifier:
         self.operating_point = operating_point
         self.threshold = manifest.operating_points.points[operating_point].threshold
         self.session = open_session(
-            bundle.model(manifest.precisions[precision].file), provider=provider, threads=threads
+            bundle.model(manifest.precisions[precision].file), provider=provider, threads=threads, spinning=spinning
         )
+        self.gate = Gate(bundle) if gate and manifest.gate else None
+        if self.gate and DESCRIPTOR not in {output.name for output in self.session.inference.get_outputs()}:
+            raise BundleError(
+                f"{bundle.folder}: the {precision} network gives the gate no {DESCRIPTOR}; run cxr-export gate again,"
+                " or answer without it (--no-gate)"
+            )
         negative = next(label for label in manifest.labels if label != manifest.positive)
         self._labels = (negative, manifest.positive)
 
@@ -99,7 +113,9 @@ class Classifier:
         Returns:
             N predictions in the same order.
         """
-        outputs = self.session.run({"pixels": inputs}, ["logodds", "probability", "features"])
+        names = ["logodds", "probability", "features", *([DESCRIPTOR] if self.gate else [])]
+        outputs = self.session.run({"pixels": inputs}, names)
+        scores = self.gate.scores(outputs.pop()).tolist() if self.gate else [None] * len(inputs)
         return tuple(
             Prediction(
                 logodds=float(logodds),
@@ -110,9 +126,14 @@ class Classifier:
                 features=features,
                 provider=self.session.provider,
                 precision=self.precision,
+                gate_score=score,
             )
-            for logodds, probability, features in zip(*outputs, strict=True)
+            for logodds, probability, features, score in zip(*outputs, scores, strict=True)
         )
+
+    def probabilities(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Give only the calibrated probabilities, float32 [N], of a batch float32 [N, height, width] in 0..255."""
+        return self.session.run({"pixels": inputs}, ["probability"])[0]
 
     def logodds(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Give only the log-odds, float32 [N], of a batch float32 [N, height, width] in 0..255."""

@@ -10,6 +10,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from cxr_edge import __version__
+from cxr_edge.commands.bench import bench
+from cxr_edge.commands.doctor import doctor
 from cxr_edge.commands.explain import explain
 from cxr_edge.commands.predict import predict
 from cxr_edge.commands.report import report
@@ -30,7 +32,9 @@ app.command()(predict)
 app.command()(explain)
 app.command()(scan)
 app.command()(report)
+app.command()(bench)
 app.command()(verify)
+app.command()(doctor)
 
 
 def _version(asked: bool) -> None:  # Typer's callbacks take their value by position

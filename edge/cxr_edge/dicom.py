@@ -1,11 +1,10 @@
 """DICOM files → radiographs.
 
-Only the elements that the pixels need, and a few facts that identify nobody, are parsed at all; what pydicom says
-while reading is kept silent, because its warnings and errors may quote any value of the file.
+Only the elements that the pixels need, a few facts that identify nobody, and the two dates that make an age are parsed
+at all; what pydicom says while reading is kept silent, because its warnings and errors may quote any value of the file.
 """
 
 import logging
-import re
 import threading
 import warnings
 import zlib
@@ -26,21 +25,21 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from cxr_edge import attributes
 from cxr_edge.errors import InputError
 from cxr_edge.grayscale import to_grey
 from cxr_edge.images import MAX_BYTES, check_size
 from cxr_edge.radiograph import Radiograph, Source
 
 _TAGS = (
-    *("Modality", "BodyPartExamined", "ViewPosition", "PatientAge"),
+    *attributes.TAGS,
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
     *("FloatPixelData", "DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
     *("PixelPaddingValue", "PixelPaddingRangeLimit", "ModalityLUTSequence", "RescaleSlope", "RescaleIntercept"),
-    *("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
+    *("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "PixelIntensityRelationshipSign"),
     *(f"{color}PaletteColorLookupTable{part}" for color in ("Red", "Green", "Blue") for part in ("Descriptor", "Data")),
 )
-_RADIOGRAPHY = frozenset({"CR", "DX", "DR", "RG", "RF", "XA", "PX", "OT", "SC"})
 _INSTALL = 'pip install "cxr-edge[dicom]"'
 _SILENCE = threading.RLock()
 
@@ -77,10 +76,11 @@ def _read(data: bytes, path: Path | None) -> Radiograph:
     dataset = _dataset(data)
     stored = _stored(dataset, data)
     steps: list[str] = []
-    doubts = _doubts(dataset)
+    doubts: list[str] = []
     pixels = to_grey(dataset, stored, steps, doubts)
     if pixels.min() == pixels.max():
         doubts.append("Every pixel has the same value: this is no radiograph.")
+    age = attributes.age(dataset)
     source = Source(
         path,
         "DICOM",
@@ -88,10 +88,11 @@ def _read(data: bytes, path: Path | None) -> Radiograph:
         int(dataset.Rows),
         int(dataset.BitsStored),
         tuple(steps),
-        modality=_code(dataset, "Modality"),
-        body_part=_code(dataset, "BodyPartExamined"),
-        view_position=_code(dataset, "ViewPosition"),
-        patient_age_years=_age(dataset),
+        modality=attributes.code(dataset, "Modality"),
+        body_part=attributes.code(dataset, "BodyPartExamined"),
+        view_position=attributes.code(dataset, "ViewPosition"),
+        patient_age_years=age.years if age else None,
+        patient_age_stated=age.stated if age else None,
     )
     return Radiograph(pixels, 1.0, source, tuple(doubts))
 
@@ -157,31 +158,3 @@ def _stored(dataset: Dataset, data: bytes) -> NDArray[Any]:
         raise InputError(
             f"its pixels ({syntax.name}) cannot be decoded; export the image again uncompressed", kind="damaged"
         ) from None
-
-
-def _code(dataset: Dataset, keyword: str) -> str | None:
-    """Give a coded string (PS3.5 section 6.2, CS), None if it is anything else: free text could name somebody."""
-    value = str(dataset.get(keyword) or "")
-    return value if re.fullmatch(r"[A-Z0-9_ ]{1,16}", value) else None
-
-
-def _age(dataset: Dataset) -> float | None:
-    """Give Patient's Age (PS3.5 section 6.2, AS) in years; a bare number, which some archives write, means years."""
-    stated = re.fullmatch(r"(\d{1,3})([DWMY]?)", str(dataset.get("PatientAge") or ""))
-    if not stated:
-        return None
-    in_a_year = {"D": 365.25, "W": 365.25 / 7, "M": 12}.get(stated[2], 1)
-    return round(int(stated[1]) / in_a_year, 2)
-
-
-def _doubts(dataset: Dataset) -> list[str]:
-    """Say what the file itself states that speaks against a frontal chest radiograph."""
-    modality, body, view = (_code(dataset, name) for name in ("Modality", "BodyPartExamined", "ViewPosition"))
-    doubts = []
-    if modality and modality not in _RADIOGRAPHY:
-        doubts.append(f"Modality (0008,0060) is {modality}, not a radiograph.")
-    if body and not {"CHEST", "THORAX", "LUNG", "PORT CHEST"} & {body, *body.split()}:
-        doubts.append(f"Body Part Examined (0018,0015) is {body}, not the chest.")
-    if view in {"LL", "RL", "LATERAL", "LAT", "LLD", "RLD"}:
-        doubts.append(f"View Position (0018,5101) is {view}, not frontal.")
-    return doubts

@@ -29,7 +29,8 @@ class InputError(CxrEdgeError):
     Args:
         message: What was read, what was expected, what to do.
         kind: ``not-found``, ``not-a-file``, ``unreadable``, ``empty``, ``not-an-image``, ``unsupported``,
-            ``truncated``, ``damaged``, ``no-pixels``, ``multi-frame``, ``too-large`` or ``missing-decoder``.
+            ``truncated``, ``damaged``, ``no-pixels``, ``multi-frame``, ``too-large``, ``missing-decoder`` or
+            ``refused``.
     """
 
     exit_code = 3

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.classifier import Classifier
-from cxr_edge.errors import UsageError
+from cxr_edge.errors import InputError, UsageError
 from cxr_edge.evidence import Evidence, weigh
 from cxr_edge.gradcam import GradCam
 from cxr_edge.lime.engine import DEFAULT_STABILITY, REFERENCE_SAMPLES, Lime
@@ -117,10 +117,8 @@ class Explainer:
     @cached_property
     def gradcam(self) -> GradCam:
         """The Grad-CAM of the classifier's bundle, on the same provider."""
-        session = self._classifier.session
-        provider: Literal["cpu", "cuda"] = "cuda" if session.provider == "cuda" else "cpu"
         # One thread: the head is tiny, and a second pool would spin in the way of the classifier's.
-        return GradCam(self._classifier.bundle, provider=provider, threads=1)
+        return GradCam(self._classifier.bundle, provider=self._classifier.session.provider, threads=1)
 
     @cached_property
     def lime(self) -> Lime:
@@ -155,11 +153,18 @@ class Explainer:
             lime: How LIME is to run; None means its defaults.
 
         Raises:
+            InputError: The answer is a refusal: there is no label to explain.
             UsageError: Unknown method or label, or LIME options that make no sense.
             BundleError: The bundle cannot explain, or the network answers NaN.
         """
         if method not in get_args(Which):
             raise UsageError(f"method {method!r}; expected one of {', '.join(get_args(Which))}")
+        if refusal := answer.refusal:
+            raise InputError(
+                f"{answer.radiograph.source.path or 'input'}: refused, {refusal};"
+                " --no-gate (gate=False) explains it all the same",
+                kind="refused",
+            )
         label = answer.label if target == "predicted" else target
         spec = self._classifier.bundle.manifest.input
         image = to_input(answer.radiograph, height=spec.height, width=spec.width)

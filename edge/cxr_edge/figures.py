@@ -34,16 +34,16 @@ def draw(explanation: Explanation) -> Iterator[tuple[str, Picture]]:
         panels.append(_heat_panel(picture, saliency, explanation.evidence))
     if lime is not None:
         panels.append(_tint_panel(picture, lime))
-    yield "figure.png", rendering.compose(panels, _caption(explanation, saliency, lime, factor))
+    note = "Green raises it, hatched red lowers it, clear where the 95 % interval holds 0; numbers give the rank."
+    yield "figure.png", rendering.compose(panels, _caption(explanation, saliency, lime, factor, note=note))
 
     picture, factor = rendering.grey_picture(radiograph, smallest=_SINGLE[0], largest=_SINGLE[1])
     if saliency is not None:
         caption = _caption(explanation, saliency, None, factor)
         yield "gradcam.png", rendering.compose([_heat_panel(picture, saliency, explanation.evidence)], caption)
     if lime is not None:
-        caption = _caption(explanation, None, lime, factor)
-        for name, panel in _lime_singles(picture, lime):
-            yield name, rendering.compose([panel], caption)
+        for name, panel, note in _lime_singles(picture, lime):
+            yield name, rendering.compose([panel], _caption(explanation, None, lime, factor, note=note))
 
 
 def _heat_panel(picture: Picture, saliency: SaliencyMap, evidence: Evidence | None) -> Panel:
@@ -58,8 +58,7 @@ def _heat_panel(picture: Picture, saliency: SaliencyMap, evidence: Evidence | No
 def _tint_panel(picture: Picture, lime: LimeExplanation) -> Panel:
     """Every superpixel whose interval excludes 0, the leading ones outlined and numbered by rank."""
     labels = rendering.enlarge_labels(lime.superpixels.labels, *picture.shape[:2])
-    low, high = lime.intervals.T
-    sure = (low > 0) | (high < 0)
+    sure = _sure(lime)
     largest = float(np.abs(lime.coefficients).max())
     shown = np.where(sure, lime.coefficients / (largest or 1.0), 0.0).astype(np.float32)
     drawn = rendering.tint(picture, shown[labels])
@@ -73,28 +72,47 @@ def _tint_panel(picture: Picture, lime: LimeExplanation) -> Panel:
     return Panel(drawn, f"LIME for {lime.target} ({unit})", rendering.tint_bar(), ends)
 
 
-def _lime_singles(picture: Picture, lime: LimeExplanation) -> Iterator[tuple[str, Panel]]:
+def _sure(lime: LimeExplanation) -> NDArray[np.bool_]:
+    """Say of each superpixel whether the 95 % interval of its coefficient excludes 0."""
+    low, high = lime.intervals.T
+    return (low > 0) | (high < 0)
+
+
+def _lime_singles(picture: Picture, lime: LimeExplanation) -> Iterator[tuple[str, Panel, str]]:
     labels = rendering.enlarge_labels(lime.superpixels.labels, *picture.shape[:2])
     leaders = [index for index in lime.ranking if lime.coefficients[index] > 0][: lime.top]
     region: NDArray[np.bool_] = np.isin(labels, leaders)
     hidden = np.where(region[:, :, None], picture, np.uint8(0))
-    yield "lime-region.png", Panel(hidden, f"LIME for {lime.target}: leading superpixels only")
+    note = f"Shown: the up to {lime.top} superpixels that raise it most."
+    yield "lime-region.png", Panel(hidden, f"LIME for {lime.target}: leading superpixels only"), note
     whole = rendering.outline(picture, region, rendering.PRO)
-    yield "lime-whole.png", Panel(whole, f"LIME for {lime.target}: leading superpixels")
+    note = f"Outlined: the up to {lime.top} superpixels that raise it most."
+    yield "lime-whole.png", Panel(whole, f"LIME for {lime.target}: leading superpixels"), note
     signs = np.zeros(lime.superpixels.count, np.float32)
-    signs[lime.ranking[: 2 * lime.top]] = np.sign(lime.coefficients[lime.ranking[: 2 * lime.top]]) * 0.6
+    leaders = [index for index in lime.ranking[: 2 * lime.top] if _sure(lime)[index]]
+    signs[leaders] = np.sign(lime.coefficients[leaders]) * 0.6
     title = f"LIME: for {lime.target} green, against it red and hatched"
-    yield "lime-pros-cons.png", Panel(rendering.tint(picture, signs[labels]), title)
+    note = f"Coloured: the {2 * lime.top} leading superpixels, less those whose 95 % interval holds 0."
+    yield "lime-pros-cons.png", Panel(rendering.tint(picture, signs[labels]), title), note
 
 
 def _caption(
-    explanation: Explanation, saliency: SaliencyMap | None, lime: LimeExplanation | None, factor: float
+    explanation: Explanation,
+    saliency: SaliencyMap | None,
+    lime: LimeExplanation | None,
+    factor: float,
+    *,
+    note: str = "",
 ) -> list[str]:
     prediction, bundle = explanation.answer.prediction, explanation.answer.bundle
     positive = bundle.manifest.positive
     called = f"called {positive} from {_probability(prediction.threshold)} on"
     probability = f"calibrated probability of {positive} {_probability(prediction.probability)}"
     lines = [f"{prediction.label}: {probability}, {called} (operating point {prediction.operating_point})"]
+    if explanation.evidence is not None and explanation.evidence.sentence:
+        line = " Thin white line: the lungs." if saliency is not None else ""
+        lines.append(explanation.evidence.sentence + line)
+    lines.extend(f"Warning: {_ascii(warning)}" for warning in explanation.warnings)
     if saliency is not None:
         cells = f"{saliency.raw.shape[0]} x {saliency.raw.shape[1]} cells"
         lines.append(
@@ -102,17 +120,13 @@ def _caption(
             f"colours scaled to its peak, {saliency.peak:.3g}."
         )
     if lime is not None:
-        lines.append(_lime_caption(lime))
-    if explanation.evidence is not None and explanation.evidence.sentence:
-        line = " Thin white line: the lungs." if saliency is not None else ""
-        lines.append(explanation.evidence.sentence + line)
-    lines.extend(f"Warning: {_ascii(warning)}" for warning in explanation.warnings)
+        lines.append(_lime_caption(lime, note))
     lines.append(f"{_shown(explanation.answer.radiograph, factor)} {bundle.manifest.name} {bundle.manifest.version}.")
     lines.append(RESEARCH_USE)
     return lines
 
 
-def _lime_caption(lime: LimeExplanation) -> str:
+def _lime_caption(lime: LimeExplanation, note: str) -> str:
     if lime.stopped == "flat":
         return "LIME: every superpixel is of one grey level, hiding it changes nothing; nothing to explain."
     unit = "log-odds" if lime.score == "logodds" else "probability"
@@ -123,9 +137,9 @@ def _lime_caption(lime: LimeExplanation) -> str:
     )
     short = " (sample limit, stability asked for not reached)" if lime.stopped == "limit" else ""
     return (
-        f"LIME ({lime.mode}): change of the {unit} of {lime.target} when a superpixel is shown; those whose 95 % "
-        f"interval holds 0 are left clear. {lime.estimate.samples} samples of {lime.superpixels.count} superpixels"
-        f"{short}, R2 {lime.estimate.r_squared:.2f}, {certainty}, seed {lime.seed}."
+        f"LIME ({lime.mode}): change of the {unit} of {lime.target} when a superpixel is shown. {note} "
+        f"{lime.estimate.samples} samples of {lime.superpixels.count} superpixels{short}, "
+        f"R2 {lime.estimate.r_squared:.2f}, {certainty}, seed {lime.seed}."
     )
 
 

@@ -62,7 +62,7 @@ class Comparison:
 
     Attributes:
         questions: How many were answered.
-        provider: What ran the bundle, ``cpu`` or ``cuda``.
+        provider: What ran the bundle, `Session.provider`.
         differences: Largest absolute difference by output, relative to the largest expected absolute value; that of
             the probability to 1.
         map_change: Largest difference between the maps of one class for two inputs, relative to the largest

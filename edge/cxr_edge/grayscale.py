@@ -10,6 +10,7 @@ from pydicom.pixels import apply_color_lut
 from pydicom.uid import ExplicitVRBigEndian
 
 from cxr_edge.errors import InputError
+from cxr_edge.exposure import exposure_warnings, looks
 
 Grey = NDArray[np.float32]
 
@@ -35,7 +36,9 @@ def to_grey(dataset: Dataset, stored: NDArray[Any], steps: list[str], doubts: li
     if stored.ndim == 3:
         steps.append("color to grey")
         white = np.iinfo(stored.dtype).max if kind == "PALETTE COLOR" else 2**dataset.BitsStored - 1
-        return np.asarray(cv2.cvtColor(stored.astype(np.float32), cv2.COLOR_RGB2GRAY) / np.float32(white))
+        grey = np.asarray(cv2.cvtColor(stored.astype(np.float32), cv2.COLOR_RGB2GRAY) / np.float32(white))
+        doubts.extend(exposure_warnings(grey, 1.0))
+        return grey
     padding = _padding(dataset, stored)
     pixels = _shown(dataset, _rescaled(dataset, stored, steps), ~padding, steps, doubts)
     if kind == "MONOCHROME1":
@@ -45,6 +48,9 @@ def to_grey(dataset: Dataset, stored: NDArray[Any], steps: list[str], doubts: li
         raise InputError(
             "an unknown photometric interpretation (0028,0004); export it as MONOCHROME2", kind="unsupported"
         )
+    windowed = any(step.startswith("window ") for step in steps)
+    doubts.extend(exposure_warnings(pixels, 1.0, counted=~padding, window=_window(dataset) if windowed else None))
+    doubts.extend(_contradiction(dataset, stored[~padding], pixels[~padding], looks(pixels, 1.0)))
     if padding.any():
         steps.append("pixel padding to black")
         pixels[padding] = 0
@@ -91,8 +97,7 @@ def _shown(
                 steps.append(f"window {center:g}/{width:g} ({function})")
                 return window(values, center=center, width=width, function=function)
         doubts.append(
-            f"Window Center (0028,1050) {_stated(center)} with Window Width (0028,1051) {_stated(width)} makes no sense"
-            f" for grey values {low:g}..{high:g}: their full range was used instead."
+            f"{_window(dataset)} makes no sense for grey values {low:g}..{high:g}: their full range was used instead."
         )
     elif not np.issubdtype(values.dtype, np.floating) and low >= 0 and dataset.BitsStored <= 8:
         return np.asarray(values / np.float32(2**dataset.BitsStored - 1), np.float32)
@@ -132,6 +137,30 @@ def _looked_up(values: NDArray[Any], item: Dataset, dataset: Dataset) -> tuple[N
     return table[np.clip(values.astype(np.int64) - first, 0, len(table) - 1)], bits
 
 
+def _contradiction(dataset: Dataset, stored: NDArray[Any], shown: Grey, appearance: str) -> list[str]:
+    """Say if dense parts, where little radiation arrived, are shown dark (PS3.3 C.8.11.3.1.2).
+
+    The sign takes no part in showing a picture, and a device may write the wrong one: what the picture itself looks
+    like stands beside it.
+
+    Args:
+        dataset: The elements.
+        stored: Stored values, [n].
+        shown: What became of them, [n].
+        appearance: What `looks` says.
+    """
+    sign = _number(dataset, "PixelIntensityRelationshipSign")
+    if sign not in {1, -1}:
+        return []
+    first, second = stored[::16].astype(np.float32), shown[::16]
+    along = np.mean((first - first.mean()) * (second - second.mean()))  # above 0: the higher stored, the brighter
+    warning = (
+        f"PixelIntensityRelationshipSign (0028,1041) {sign:g} contradicts PhotometricInterpretation (0028,0004)"
+        f" {dataset.PhotometricInterpretation}: it makes bone black. The picture itself looks {appearance}."
+    )
+    return [warning] if sign * along > 0 else []
+
+
 def _number(dataset: Dataset, keyword: str) -> float | None:
     """Give the first value of a number, None where it is missing, unreadable or not finite."""
     try:
@@ -142,5 +171,8 @@ def _number(dataset: Dataset, keyword: str) -> float | None:
     return number if np.isfinite(number) else None
 
 
-def _stated(value: float | None) -> str:
-    return "(unreadable)" if value is None else f"{value:g}"
+def _window(dataset: Dataset) -> str:
+    """Name the window with its tags and values."""
+    center, width = (_number(dataset, keyword) for keyword in ("WindowCenter", "WindowWidth"))
+    stated = ["(unreadable)" if value is None else f"{value:g}" for value in (center, width)]
+    return f"WindowCenter (0028,1050) {stated[0]} with WindowWidth (0028,1051) {stated[1]}"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.errors import InputError
+from cxr_edge.exposure import exposure_warnings
 from cxr_edge.headers import Header, looks_like_dicom, other_format, read_header
 from cxr_edge.radiograph import Pixels, Radiograph, Source
 
@@ -165,4 +166,6 @@ def _radiograph(pixels: Pixels, source: Source) -> Radiograph:
             f"The brightest pixel is {high:g} of {maximum:g}: nearly black. A 10-, 12- or 14-bit image stored"
             " in 16 bits must be rescaled to the full range first."
         )
+    else:
+        warnings.extend(exposure_warnings(pixels, maximum))
     return Radiograph(pixels, maximum, source, tuple(warnings))

@@ -100,10 +100,10 @@ class LungSpec:
 
 @dataclass(frozen=True)
 class Scope:
-    """Whose radiographs the network was trained on.
+    """Whose radiographs the network was trained on; an empty list sets no limit.
 
     Attributes:
-        ages: Youngest and oldest, in years.
+        ages: Youngest and oldest, in completed years.
         views: Values of DICOM View Position (0018,5101).
         body_parts: Values of DICOM Body Part Examined (0018,0015).
     """
@@ -144,7 +144,8 @@ class Manifest:
         files: Every other file of the bundle.
         gate: What refuses inputs that are no chest radiographs; None answers everything.
         lungs: What outlines the lungs; None leaves it open where the evidence lies.
-        scope: Whose radiographs it was trained on; None warns of nobody.
+        scope: Whose radiographs it was trained on; None leaves it at frontal chest radiographs.
+        audit: The main figures of an audit of its networks, as the audit wrote them; None where it quotes none.
         extra: Keys that this version does not know.
     """
 
@@ -167,6 +168,7 @@ class Manifest:
     gate: GateSpec | None = None
     lungs: LungSpec | None = None
     scope: Scope | None = None
+    audit: dict[str, Any] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -189,7 +191,8 @@ class Manifest:
             "the gate's and the lungs' file must be in files": all(
                 each is None or each.file in self.files for each in (self.gate, self.lungs)
             ),
-            "scope's ages must be two, the youngest first": self.scope is None
+            "scope's ages must be none or two, the youngest first": self.scope is None
+            or not self.scope.ages
             or (len(self.scope.ages) == 2 and self.scope.ages[0] <= self.scope.ages[1]),
             "files must be plain names with a SHA-256": all(
                 re.fullmatch(r"\w[\w.-]*", name) and re.fullmatch(r"[0-9a-f]{64}", record.sha256)

@@ -25,7 +25,9 @@ class Source:
         modality: DICOM Modality (0008,0060).
         body_part: DICOM Body Part Examined (0018,0015).
         view_position: DICOM View Position (0018,5101).
-        patient_age_years: DICOM Patient's Age (0010,1010) in years.
+        patient_age_years: DICOM Patient's Age (0010,1010) in years; where there is none, the time from Patient's Birth
+            Date (0010,0030) to Study Date (0008,0020).
+        patient_age_stated: Patient's Age as the file has it, such as ``018M``; None where it was computed.
     """
 
     path: Path | None
@@ -38,6 +40,7 @@ class Source:
     body_part: str | None = None
     view_position: str | None = None
     patient_age_years: float | None = None
+    patient_age_stated: str | None = None
 
     def to_json(self) -> dict[str, object]:
         """Give the record of the source; facts that the file does not state are left out."""

@@ -15,9 +15,11 @@ Picture = NDArray[np.uint8]
 PRO = (115, 158, 0)
 CON = (30, 50, 215)
 LUNG = (235, 235, 235)
-_INK, _PAPER = (235, 235, 235), (24, 24, 24)
+_INK, _AMBER, _PAPER = (235, 235, 235), (90, 190, 255), (24, 24, 24)
 _HEAT_OPACITY, _TINT_OPACITY = 0.45, 0.55
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+# From OpenCV 5 on a font of two weights is drawn, and the thickness only says which; before, it is in pixels.
+_TWO_WEIGHTS = int(cv2.__version__.split(".", maxsplit=1)[0]) >= 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +70,9 @@ def heat_bar() -> Picture:
 def tint(picture: Picture, values: NDArray[np.float32]) -> Picture:
     """Lay signed values in -1..1 over a picture: pros plain green, cons hatched red, opacity their size."""
     height, width = values.shape
-    period = max(6, max(height, width) // 90)
-    stripe = (np.add.outer(np.arange(height), np.arange(width)) % period) < max(2, period // 4)
-    opacity = np.abs(values) * np.where((values < 0) & ~stripe, 0.55, 1.0).astype(np.float32)
+    period = max(6, max(height, width) // 60)  # wide enough to be seen where a viewer shrinks the picture
+    stripe = (np.add.outer(np.arange(height), np.arange(width)) % period) < max(2, period // 3)
+    opacity = np.abs(values) * np.where((values < 0) & ~stripe, 0.35, 1.0).astype(np.float32)
     colours = np.where((values < 0)[:, :, None], np.array(CON, np.uint8), np.array(PRO, np.uint8))
     return _blend(picture, colours, _TINT_OPACITY * opacity)
 
@@ -114,7 +116,7 @@ def number(picture: Picture, region: NDArray[np.bool_], text: str) -> Picture:
     depth = cv2.distanceTransform(np.pad(region, 1).astype(np.uint8), cv2.DIST_L2, 3)
     _, _, _, (x, y) = cv2.minMaxLoc(depth)
     drawn, size = picture.copy(), max(picture.shape) / 45
-    (width, height), _ = cv2.getTextSize(text, _FONT, size / 32, 1)
+    width, height = _extent(text, size)
     cv2.circle(drawn, (x - 1, y - 1), round(0.8 * size), _PAPER, cv2.FILLED, cv2.LINE_AA)
     _write(drawn, text, (round(x - 1 - width / 2), round(y - 1 + height / 2)), size)
     return drawn
@@ -125,18 +127,20 @@ def compose(panels: list[Panel], caption: list[str]) -> Picture:
 
     Args:
         panels: At least one.
-        caption: Lines of ASCII, the first emphasised; broken where they are wider than the figure.
+        caption: Lines of ASCII, the first emphasised, those that begin with ``Warning`` in amber; broken where they
+            are wider than the figure.
     """
     unit = max(16, max(panels[0].picture.shape[:2]) // 40)  # height of a line of text
     row = np.hstack([_framed(panel, unit) for panel in panels])
     lines = [
-        (part, index == 0)
+        (part, index == 0, _AMBER if line.startswith("Warning") else _INK)
         for index, line in enumerate(caption)
-        for part in _wrap(line, row.shape[1] - unit, unit * (1.15 if index == 0 else 0.9))
+        for part in _wrap(line, row.shape[1] - unit, unit * (1.15 if index == 0 else 0.9), bold=index == 0)
     ]
     strip = np.full((round(unit * (1.6 * len(lines) + 1.0)), row.shape[1], 3), _PAPER, np.uint8)
-    for index, (line, first) in enumerate(lines):
-        _write(strip, line, (unit // 2, round(unit * (1.6 * index + 1.5))), unit * (1.15 if first else 0.9), bold=first)
+    for index, (line, first, ink) in enumerate(lines):
+        origin = unit // 2, round(unit * (1.6 * index + 1.5))
+        _write(strip, line, origin, unit * (1.15 if first else 0.9), bold=first, ink=ink)
     return np.vstack([row, strip])
 
 
@@ -165,16 +169,33 @@ def _blend(picture: Picture, colours: Picture, opacity: NDArray[Any]) -> Picture
     return np.asarray(np.rint(picture * (1 - opacity) + colours * opacity), np.uint8)
 
 
-def _write(picture: Picture, text: str, origin: tuple[int, int], size: float, *, bold: bool = False) -> None:
-    thickness = max(1, round(size / 16 * (1.4 if bold else 0.9)))
-    cv2.putText(picture, text, origin, _FONT, size / 32, _INK, thickness, cv2.LINE_AA)
+def _write(
+    picture: Picture,
+    text: str,
+    origin: tuple[int, int],
+    size: float,
+    *,
+    bold: bool = False,
+    ink: tuple[int, int, int] = _INK,
+) -> None:
+    cv2.putText(picture, text, origin, _FONT, size / 32, ink, _thickness(size, bold=bold), cv2.LINE_AA)
 
 
-def _wrap(text: str, width: int, size: float) -> list[str]:
+def _thickness(size: float, *, bold: bool) -> int:
+    return 1 + bold if _TWO_WEIGHTS else max(1, round(size / 16 * (1.4 if bold else 0.9)))
+
+
+def _extent(text: str, size: float, *, bold: bool = False) -> tuple[int, int]:
+    """Give the width and height that `_write` needs."""
+    (width, height), _ = cv2.getTextSize(text, _FONT, size / 32, _thickness(size, bold=bold))
+    return width, height
+
+
+def _wrap(text: str, width: int, size: float, *, bold: bool) -> list[str]:
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and cv2.getTextSize(longer, _FONT, size / 32, 1)[0][0] > width:
+        if lines[-1] and _extent(longer, size, bold=bold)[0] > width:
             lines.append(word)
         else:
             lines[-1] = longer

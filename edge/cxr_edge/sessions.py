@@ -1,108 +1,164 @@
 """The one place where ONNX Runtime sessions are made, and where it is said what they really run on."""
 
-import math
-import os
 from collections.abc import Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
-import onnxruntime
 from numpy.typing import NDArray
 
+from cxr_edge.accelerators import ACCELERATORS, Accelerator, Obstacle, Provider, Started, did_not_start, not_built_in
+from cxr_edge.binding import Binding
+from cxr_edge.distributions import what_is_wrong
 from cxr_edge.errors import BundleError, ProviderError, UsageError
+from cxr_edge.limits import usable_cores
 
-Provider = Literal["auto", "cpu", "cuda"]
-_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-_CURE = (
-    'install the GPU build alone (pip uninstall -y onnxruntime onnxruntime-gpu; pip install "cxr-edge[gpu]") on a'
-    " machine with an NVIDIA driver, or take --provider cpu"
-)
+try:
+    import onnxruntime
+
+    onnxruntime.InferenceSession  # noqa: B018  # a half removed installation imports as an empty folder
+except Exception as error:  # a library of the system that is missing, or a folder of two versions, raises anything
+    raise ProviderError(what_is_wrong(error)) from error
+
+__all__ = ["Provider", "Session", "onnxruntime", "open_session", "start", "usable_cores"]
+
+_CPU = "CPUExecutionProvider"
+_NO_LOG, _WARNINGS = 4, 2
 
 
 @dataclass(frozen=True, eq=False)
 class Session:
-    """A loaded network.
+    """A loaded network; safe to run from several threads.
 
     Attributes:
         inference: The ONNX Runtime session.
-        provider: What it really runs on, ``cpu`` or ``cuda``.
+        provider: What it really runs on: ``cpu``, ``cuda``, ``openvino`` or ``directml``.
         reason: Why it is that one.
         threads: Threads that one run may use.
+        binding: Its buffers on a device with memory of its own, None elsewhere.
     """
 
-    inference: onnxruntime.InferenceSession
-    provider: str
+    inference: Any
+    provider: Started
     reason: str
     threads: int
+    binding: Binding | None = None
 
     def run(self, inputs: Mapping[str, NDArray[Any]], outputs: list[str]) -> list[NDArray[Any]]:
-        """Compute the named outputs."""
-        values: list[NDArray[Any]] = self.inference.run(outputs, inputs)
+        """Compute the named outputs.
+
+        Raises:
+            ProviderError: An accelerator that started breaks down; nothing is computed elsewhere instead.
+        """
+        try:
+            if self.binding is not None:
+                return self.binding.run(inputs, outputs)
+            values: list[NDArray[Any]] = self.inference.run(outputs, inputs)
+        except Exception as error:  # ONNX Runtime's own exception types share no base
+            if self.provider == "cpu":
+                raise
+            title = ACCELERATORS[self.provider].title
+            raise ProviderError(f"{title} started, but broke down ({_first_line(error)}); --provider cpu") from error
         return values
 
 
-def open_session(model: bytes | Path, *, provider: Provider = "auto", threads: int | None = None) -> Session:
+def open_session(
+    model: bytes | Path, *, provider: Provider = "auto", threads: int | None = None, spinning: bool = True
+) -> Session:
     """Load a network.
 
     ONNX Runtime lists CUDA as available even where its libraries are missing, and then quietly runs on the CPU;
     what the opened session says is what counts.
 
+    The threads of a session sleep between its runs, so that sessions that take turns do not get in each other's way.
+
     Args:
         model: The ONNX file's bytes (`Bundle.model` gives checked ones) or its path.
-        provider: ``cpu``; ``cuda``, which runs on CUDA or fails; ``auto``, which takes CUDA if it starts.
+        provider: ``cpu``; ``cuda``, ``openvino`` or ``directml``, which run there or fail; ``auto``, which takes CUDA
+            if it starts and else the CPU.
         threads: Threads for one run; None takes every core this process may use.
+        spinning: Whether idle threads wait busily for work during a run: quicker, at the cost of other programs.
 
     Raises:
-        ProviderError: CUDA was asked for and does not start.
+        ProviderError: The provider was asked for and does not start.
         BundleError: The bytes are no network that this ONNX Runtime can load.
         UsageError: An unknown provider or fewer than one thread.
     """
-    if provider not in {"auto", "cpu", "cuda"}:
-        raise UsageError(f"provider {provider!r}; expected auto, cpu or cuda")
+    if provider not in get_args(Provider):
+        raise UsageError(f"provider {provider!r}; expected one of {', '.join(get_args(Provider))}")
     if threads is not None and threads < 1:
         raise UsageError(f"{threads} threads; expected at least 1")
     threads = threads or usable_cores()
-    if provider == "cpu":
-        return Session(_open(model, [_CPU], threads), "cpu", "asked for", threads)
-    if _CUDA not in onnxruntime.get_available_providers():
-        reason = "this ONNX Runtime is built without CUDA"
-    else:
-        # Preloading prints what it misses, to where the results go.
-        with redirect_stdout(StringIO()) as missed:
-            onnxruntime.preload_dlls()
-        onnxruntime.set_default_logger_severity(4)  # a start that fails is told below, with its cure
-        inference = _open(model, [_CUDA, _CPU], threads)
-        onnxruntime.set_default_logger_severity(2)
-        if inference.get_providers()[0] == _CUDA:
-            return Session(inference, "cuda", "asked for" if provider == "cuda" else "CUDA started", threads)
-        reason = (
-            f"CUDA did not start ({missed.getvalue().partition(chr(10))[0] or 'no driver, or not a supported GPU'})"
-        )
-    if provider == "cuda":
-        raise ProviderError(f"CUDA was asked for, but {reason}; {_CURE}")
-    return Session(_open(model, [_CPU], threads), "cpu", reason, threads)
+    reason, obstacle = "asked for", None
+    if provider != "cpu":
+        accelerator = ACCELERATORS["cuda" if provider == "auto" else provider]
+        reason = accelerator.absent
+        # On most machines there is none, and they shall not wait for what `start` finds out about that.
+        if provider != "auto" or accelerator.provider in onnxruntime.get_available_providers():
+            started = start(model, accelerator, threads=threads, spinning=spinning)
+            if isinstance(started, Session):
+                return replace(started, reason=f"{accelerator.title} started") if provider == "auto" else started
+            reason, obstacle = started.reason, started
+    inference = _open(model, [_CPU], _options(threads, spinning))
+    if obstacle is not None and provider != "auto":
+        cure = "; ".join(obstacle.cure)
+        raise ProviderError(f"{accelerator.title} was asked for, but {reason}; {cure}; or take --provider cpu")
+    return Session(inference, "cpu", reason, threads)
 
 
-def _open(model: bytes | Path, providers: list[str], threads: int) -> onnxruntime.InferenceSession:
+def start(model: bytes | Path, accelerator: Accelerator, *, threads: int, spinning: bool = True) -> Session | Obstacle:
+    """Load a network on an accelerator and nowhere else.
+
+    Args:
+        model: See `open_session`.
+        accelerator: Where to.
+        threads: Threads for what it leaves to the CPU.
+        spinning: See `open_session`.
+
+    Returns:
+        The session, or what kept it from running there.
+    """
+    if accelerator.provider not in onnxruntime.get_available_providers():
+        return not_built_in(accelerator)
+    options = _options(threads, spinning)
+    options.enable_mem_pattern = accelerator.memory_pattern
+    onnxruntime.set_default_logger_severity(_NO_LOG)  # a start that fails is told by its obstacle
+    # Preloading prints what it misses, to where the results go.
+    with redirect_stdout(StringIO()) as printed:
+        try:
+            if accelerator.word == "cuda":
+                onnxruntime.preload_dlls()
+            providers = [(accelerator.provider, accelerator.options(threads)), _CPU]
+            inference = _open(model, providers, options)
+            if inference.get_providers()[0] == accelerator.provider:
+                binding = Binding(onnxruntime, inference, accelerator.device) if accelerator.device else None
+                return Session(inference, accelerator.word, "asked for", threads, binding)
+        except BundleError as error:  # or the network is at fault: the CPU will tell
+            printed.write(_first_line(error.__cause__ or error))
+        finally:
+            onnxruntime.set_default_logger_severity(_WARNINGS)
+    return did_not_start(accelerator, printed.getvalue(), folder=Path(onnxruntime.__file__).parent / "capi")
+
+
+def _options(threads: int, spinning: bool) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what fails is said by the error, with its cure
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    options.log_severity_level = _NO_LOG  # what fails is said by the error, with its cure
+    return options
+
+
+def _open(model: bytes | Path, providers: list[Any], options: Any) -> Any:
     try:
-        return onnxruntime.InferenceSession(model, options, providers=providers)
+        # Its own fallback prints to where the results go, and then computes on the CPU.
+        return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's own exception types share no base
         raise BundleError(f"ONNX Runtime {onnxruntime.__version__} cannot load the network: {error}") from error
 
 
-def usable_cores() -> int:
-    """Count the cores that this process may use: its CPU affinity, cut by a container's quota (cgroup v2)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = _QUOTA.read_text(encoding="ascii").split()
-        return max(1, min(cores, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such file, or "max": no quota
-        return cores
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -81,7 +81,8 @@ def _describe(run: Run, dataset: Dataset, version: str) -> dict[str, Any]:
         "training": {**run.record, "metrics": run.metrics},
         "tools": _tools(),
         "licence": f"MIT{' (fine-tuned from the MobileNet weights of Keras, Apache-2.0)' if tuned else ''}",
-        "data": vars(dataset),
+        "data": dataset.to_json(),
+        "scope": None if dataset.scope is None else vars(dataset.scope),
     }
 
 

@@ -10,6 +10,7 @@ from cxr_edge.manifest import Manifest
 from cxr_export.dataset import Dataset
 
 _NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "ece": "ECE", "brier": "Brier"}
+_VERDICTS = {True: "met", False: "**missed**", None: ""}
 
 
 def model_card(manifest: Manifest, dataset: Dataset) -> str:
@@ -41,7 +42,7 @@ Meant for radiographs like those it was trained on: {dataset.population}.
 - Recipe: `{json.dumps(training.get("recipe", "not recorded"))}`
 
 ## Measured
-{_metrics(training["metrics"])}
+{_metrics(training["metrics"])}{_audit(manifest)}
 ## Calibration and operating points
 probability = sigmoid({calibration.scale:.4f} · log-odds + {calibration.bias:.4f}) ({calibration.method}), chosen on
 {calibration.chosen_on}. {manifest.positive} is called from the threshold on.
@@ -52,11 +53,12 @@ probability = sigmoid({calibration.scale:.4f} · log-odds + {calibration.bias:.4
 
 Recall and specificity in this table are those of the images the thresholds were chosen on
 ({manifest.operating_points.points[manifest.operating_points.default].chosen_on}), not of new ones.
-{_int8(manifest)}{_lungs(manifest)}
+{_int8(manifest)}{_gate(manifest)}{_lungs(manifest)}
 ## Limits
 - Whose radiographs: {dataset.population}. Nothing is known about other ages, hospitals or devices.
+{_scope(manifest)}
 - Labels: {dataset.labelling}.
-- Two classes: other diseases, foreign bodies and images that are no chest radiograph get one of the two labels too.
+- Two classes: other diseases{_images(manifest)} get one of the two labels too.
 - A probability is calibrated at equal prevalence of both classes on images like those above.
 - Saliency maps show what moves the network's answer. They do not localise disease, and a plausible map is no proof
   of a right answer (Arun et al. 2021; Saporta et al. 2022).
@@ -64,6 +66,22 @@ Recall and specificity in this table are those of the images the thresholds were
 `golden.npz` holds a few radiographs of the training data's test folder, under that data's licence, with Keras' answers
 to them: `cxr-edge verify` compares them with this machine's.
 """
+
+
+def _scope(manifest: Manifest) -> str:
+    """What answers to DICOM files are held against; the rule itself is `cxr_edge.scope`."""
+    if manifest.scope is None:
+        return "- Answers carry a warning where a DICOM file states another modality, body part or a lateral view."
+    limits = {
+        "PatientAge (0010,1010)": " to ".join(f"{age:g}" for age in manifest.scope.ages),
+        "ViewPosition (0018,5101)": ", ".join(manifest.scope.views),
+        "BodyPartExamined (0018,0015)": ", ".join(manifest.scope.body_parts),
+    }
+    stated = "; ".join(f"{tag}: {limit}" for tag, limit in limits.items() if limit)
+    return (
+        f"- Answers carry a warning where a DICOM file states anything else than {stated}; or another Modality\n"
+        "  (0008,0060) than radiography. A file that states nothing, such as a JPEG, gets none: who asks has to know."
+    )
 
 
 def _counts(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,12 +105,73 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
     return "\n".join(out)
 
 
+def still_true(manifest: Manifest, audit: Mapping[str, Any]) -> bool:
+    """Whether the networks that an audit looked at are those of a bundle."""
+    return all(
+        name in manifest.files and manifest.files[name].sha256 == sha256 for name, sha256 in audit["files"].items()
+    )
+
+
+def _audit(manifest: Manifest) -> str:
+    audit = manifest.audit
+    if audit is None:
+        return ""
+    data = audit["data"]
+    images = ", ".join(f"{count} {label}" for label, count in data["images"].items())
+    stale = (
+        "" if still_true(manifest, audit) else "**The networks were changed after this audit: audit them again.**\n\n"
+    )
+    bars = "\n".join(
+        f"| {bar['what']} | {bar['limit']} | {bar['shown']} | {_VERDICTS[bar['met']]} |" for bar in audit["bars"]
+    )
+    points = "\n".join(
+        f"| {name} | {_estimate(found['recall'])} | {_estimate(found['specificity'])} |"
+        for name, found in audit["points"].items()
+    )
+    return f"""
+## Audit
+{stale}{audit["precision"]} on {data["split"]} ({images}, {data["patients"]} patients), {audit["date"]}; nothing was \
+chosen on these images by the audit. Command:
+
+      {audit["command"]}
+
+| what | required | measured | |
+|---|---|---|---|
+{bars}
+
+| operating point | recall | specificity |
+|---|---|---|
+{points}
+
+Intervals: {audit["interval"]}.
+"""
+
+
+def _estimate(figure: Mapping[str, float | None]) -> str:
+    value, low, high = figure["value"], figure["low"], figure["high"]
+    return "not measured" if value is None else f"{value:.4f} ({low:.4f} to {high:.4f})"
+
+
 def _points(manifest: Manifest) -> str:
     return "\n".join(
         f"| {name}{' (default)' if name == manifest.operating_points.default else ''} | {point.threshold:.4f} "
         f"| {point.criterion} | {point.recall:.4f} | {point.specificity:.4f} |"
         for name, point in manifest.operating_points.points.items()
     )
+
+
+def _images(manifest: Manifest) -> str:
+    return " and foreign bodies" if manifest.gate else ", foreign bodies and images that are no chest radiograph"
+
+
+def _gate(manifest: Manifest) -> str:
+    if manifest.gate is None:
+        return ""
+    return f"""
+## What is refused
+Inputs that score above {manifest.gate.threshold:.4f} get no label. Score: {manifest.gate.method}.
+Threshold chosen on {manifest.gate.chosen_on}. It may let pass what merely resembles a chest radiograph.
+"""
 
 
 def _int8(manifest: Manifest) -> str:

@@ -1,4 +1,4 @@
-"""``cxr-export``: bundle, verify, quantize and lungs."""
+"""``cxr-export``: bundle, verify, quantize, gate, lungs and card."""
 
 from __future__ import annotations
 
@@ -86,6 +86,18 @@ def quantize(
 
 
 @app.command()
+def gate(
+    bundle: BundleFolder,
+    data: Annotated[Path, typer.Option(help="The Kaggle folder: learned from and chosen on its train.")],
+) -> None:
+    """Have a bundle refuse what is no chest radiograph."""
+    from cxr_edge.bundle import Bundle
+    from cxr_export.gate import add_gate
+
+    _say(add_gate(Bundle.open(bundle), data=data).to_json())
+
+
+@app.command()
 def lungs(
     bundle: BundleFolder,
     run: Annotated[Path, typer.Option(help="A folder written by cxr-train lungs.")],
@@ -95,6 +107,18 @@ def lungs(
     from cxr_export.lungs import add_lungs
 
     _say(add_lungs(Bundle.open(bundle), run=run).to_json())
+
+
+@app.command()
+def card(
+    bundle: BundleFolder,
+    audit: Annotated[Path, typer.Option(help="The audit.json that cxr-train audit wrote for this bundle.")],
+) -> None:
+    """Have a bundle's model card quote an audit of it."""
+    from cxr_edge.bundle import Bundle
+    from cxr_export.audit import add_audit
+
+    _say(add_audit(Bundle.open(bundle), audit))
 
 
 def main() -> None:

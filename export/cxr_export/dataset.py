@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from cxr_edge.errors import UsageError
+from cxr_edge.manifest import Scope
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Dataset:
         citation: What its authors ask to be cited.
         population: Whose radiographs these are.
         labelling: Who called them normal or pneumonia, and on what grounds.
+        scope: The limits of the population that DICOM files can be held against; None sets none.
     """
 
     name: str
@@ -26,19 +28,29 @@ class Dataset:
     citation: str
     population: str
     labelling: str
+    scope: Scope | None = None
 
     @classmethod
     def read(cls, path: Path) -> Dataset:
-        """Reads a JSON file with exactly the fields above.
+        """Reads a JSON file with exactly the fields above; ``scope`` may be left out.
 
         Raises:
             UsageError: The file cannot be read or says something else.
         """
         names = [field.name for field in fields(cls)]
         try:
-            return cls(**json.loads(path.read_text("utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise UsageError(f"{path}: {error}; expected a JSON object with {', '.join(names)}, all text") from error
+            values = json.loads(path.read_text("utf-8"))
+            scope = values.pop("scope", None)
+            return cls(**values, scope=None if scope is None else Scope(**scope))
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"{path}: {error}; expected a JSON object with {', '.join(names)}: all text, but scope an object with"
+                f" {', '.join(field.name for field in fields(Scope))}, all lists"
+            ) from error
+
+    def to_json(self) -> dict[str, str]:
+        """The manifest's ``data``: all but the scope, which has its own place there."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "scope"}
 
 
 KERMANY = Dataset(
@@ -53,4 +65,5 @@ KERMANY = Dataset(
         "read from the radiograph alone by two physicians, test images also by a third; neither microbiology nor "
         "clinical follow-up stands behind the labels"
     ),
+    scope=Scope(ages=[1, 5], views=["AP"], body_parts=["CHEST", "THORAX", "LUNG"]),
 )

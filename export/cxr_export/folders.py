@@ -61,16 +61,19 @@ def replacing(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def amending(bundle: Bundle) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Gives a copy of a bundle's files, and its manifest's values, to change; both replace it when the block ends well.
+def changing(bundle: Bundle) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Gives a copy of a bundle's folder and its manifest's values to change.
+
+    Sealed and put in the bundle's place when the block ends well; otherwise nothing happens.
 
     Raises:
-        BundleError: The manifest lacks a part of what the model card says about the data.
+        BundleError: The manifest lacks a part of what the model card needs.
     """
-    dataset, values = dataset_of(bundle), bundle.manifest.to_json()
+    dataset = dataset_of(bundle)
     with replacing(bundle.folder) as folder:
         for name in bundle.manifest.files:
             shutil.copyfile(bundle.folder / name, folder / name)
+        values = bundle.manifest.to_json()
         yield folder, values
         seal(folder, values, dataset)
 
@@ -82,6 +85,6 @@ def dataset_of(bundle: Bundle) -> Dataset:
         BundleError: The manifest lacks a part of it.
     """
     try:
-        return Dataset(**bundle.manifest.data)
+        return Dataset(**bundle.manifest.data, scope=bundle.manifest.scope)
     except TypeError as error:
         raise BundleError(f"{bundle.folder}: manifest.json: data: {error}; export the bundle again") from error

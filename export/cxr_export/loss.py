@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from cxr_edge.bundle import Bundle
-from cxr_export.folders import amending
+from cxr_export.folders import changing
 from cxr_export.quantisation import answers, quantize
 from cxr_export.radiographs import Radiographs, read_split
 
@@ -65,7 +65,7 @@ def quantize_bundle(bundle: Bundle, *, data: Path, split: str = "test") -> Loss:
     int8, float_layers = quantize(fp32, calibration.pixels)
     test = read_split(data, split, size=size)
     loss = _loss(bundle, fp32, int8, test, split=split, calibrated=len(calibration.pixels), float_layers=float_layers)
-    with amending(bundle) as (folder, values):
+    with changing(bundle) as (folder, values):
         (folder / INT8_FILE).write_bytes(int8)
         values["precisions"]["int8"] = {"file": INT8_FILE, "loss": loss.to_json()}
     return loss

@@ -15,7 +15,7 @@ from cxr_edge.bundle import Bundle
 from cxr_edge.golden import GOLDEN_FILE, TOLERANCE
 from cxr_edge.sessions import open_session
 from cxr_export.errors import ParityError, RunError
-from cxr_export.folders import amending
+from cxr_export.folders import changing
 from cxr_export.graphs import convert
 from cxr_export.run import load_network, read_json
 from cxr_export.simplify import simplify
@@ -87,7 +87,7 @@ def add_lungs(bundle: Bundle, *, run: Path) -> LungReport:
         images=len(inputs),
         bytes=len(model),
     )
-    with amending(bundle) as (folder, values):
+    with changing(bundle) as (folder, values):
         (folder / LUNG_FILE).write_bytes(model)
         values["lungs"] = {
             "file": LUNG_FILE,

@@ -23,11 +23,13 @@ class Radiographs:
     Attributes:
         pixels: float32 [N, height, width] in 0..255.
         labels: int64 [N], 0 for NORMAL, 1 for PNEUMONIA.
+        names: The N files' names.
         unreadable: How many files were left out.
     """
 
     pixels: NDArray[np.float32]
     labels: NDArray[np.int64]
+    names: tuple[str, ...]
     unreadable: int
 
 
@@ -51,16 +53,17 @@ def read_split(data: Path, split: str, *, size: tuple[int, int], count: int | No
         )
     if count is not None:
         files = _spread(files, count)
-    pixels, labels = [], []
+    pixels, labels, names = [], [], []
     for path, label in files:
         try:
             pixels.append(to_input(read_radiograph(path), height=size[0], width=size[1]))
             labels.append(label)
+            names.append(path.name)
         except InputError:
             continue
     if not pixels:
         raise UsageError(f"{data / split}: none of {len(files)} files is a readable radiograph")
-    return Radiographs(np.stack(pixels), np.array(labels), len(files) - len(pixels))
+    return Radiographs(np.stack(pixels), np.array(labels), tuple(names), len(files) - len(pixels))
 
 
 def noise(count: int, *, size: tuple[int, int], seed: int = 0) -> NDArray[np.float32]:

@@ -157,7 +157,7 @@ code = run()
 print(sorted({"numpy", "cv2", "onnxruntime", "pydicom"} & set(sys.modules)), file=sys.stderr)
 sys.exit(code)
 """
-    for arguments in (["--help"], ["--version"], ["predict", "--help"], []):
+    for arguments in (["--help"], ["--version"], ["predict", "--help"], ["bench", "--help"], []):
         result = subprocess.run(
             [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
         )

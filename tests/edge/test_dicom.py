@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut, apply_windowing
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -20,37 +20,7 @@ from pydicom.uid import (
 from cxr_edge.errors import InputError
 from cxr_edge.grayscale import window
 from cxr_edge.images import read_radiograph
-
-NAME = "Mustermann^Erika^von"
-VALUES = np.add.outer(np.arange(40) * 30, np.arange(50) * 50).astype(np.uint16)  # 0..3620 of 12 bits
-
-
-def dataset(values=VALUES, *, bits=12, photometric="MONOCHROME2", **elements):
-    """A digital radiograph with a patient's name and number in it."""
-    image = Dataset()
-    image.PatientName, image.PatientID, image.PatientBirthDate = NAME, "4711-0815", "20190401"
-    image.Modality = "DX"
-    image.Rows, image.Columns = values.shape[:2]
-    image.SamplesPerPixel = 1 if values.ndim == 2 else 3
-    image.PhotometricInterpretation = photometric
-    image.BitsAllocated, image.BitsStored, image.HighBit = values.dtype.itemsize * 8, bits, bits - 1
-    image.PixelRepresentation = int(values.dtype.kind == "i")
-    if values.ndim == 3:
-        image.PlanarConfiguration = 0
-    image.PixelData = values.tobytes()
-    for keyword, value in elements.items():
-        setattr(image, keyword, value)
-    return image
-
-
-def written(image, syntax=ExplicitVRLittleEndian, *, preamble=True):
-    image.file_meta = FileMetaDataset()
-    image.file_meta.TransferSyntaxUID = syntax
-    image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
-    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID = "1.2.3.4"
-    file = BytesIO()
-    pydicom.dcmwrite(file, image, enforce_file_format=preamble)
-    return file.getvalue()
+from dicoms import NAME, VALUES, dataset, written
 
 
 def lut(entries, first, bits):
@@ -208,24 +178,6 @@ def test_real_files_say_what_was_done(radiographs):
     compressed = read_radiograph(radiographs.parent / "dicom" / "cr_chest_pa_jpeg2000.dcm")
     assert compressed.source.steps == ("window 15000/30000 (LINEAR)", "MONOCHROME1 inverted")
     assert (compressed.source.body_part, compressed.source.view_position) == ("CHEST", "PA")
-
-
-@pytest.mark.parametrize(
-    ("stated", "years"), [("005Y", 5), ("018M", 1.5), ("052W", 1), ("81", 81), ("five", None), ("", None)]
-)
-def test_patient_age_in_years(stated, years):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert read(PatientAge=stated).source.patient_age_years == pytest.approx(years, abs=0.01)
-
-
-def test_what_is_no_frontal_chest_radiograph_is_warned_about():
-    radiograph = read(Modality="CT", BodyPartExamined="HAND", ViewPosition="LL")
-    assert [warning.split(" (")[0] for warning in radiograph.warnings] == [
-        "Modality",
-        "Body Part Examined",
-        "View Position",
-    ]
 
 
 @pytest.mark.parametrize(

@@ -56,12 +56,22 @@ def test_enlarged_labels_keep_their_place_and_invent_none() -> None:
     np.testing.assert_array_equal(np.unique(rendering.enlarge_labels(labels + 300, 500, 500)), [300, 305, 309])
 
 
-def test_long_captions_are_broken_not_cut() -> None:
-    panel = rendering.Panel(np.zeros((400, 400, 3), np.uint8), "title")
-    short, long = (rendering.compose([panel], ["first", " ".join(["word"] * n)]) for n in (3, 200))
+@pytest.mark.parametrize("side", [400, 1000, 1250, 2000])
+def test_long_captions_are_broken_not_cut(side: int) -> None:
+    panel = rendering.Panel(np.zeros((side, side, 3), np.uint8), "title")
+    short, long = (rendering.compose([panel], [" ".join(["word"] * n)] * 2) for n in (3, 200))
     assert long.shape[1] == short.shape[1]
     assert long.shape[0] > short.shape[0] + 100
-    assert not (long[:, -2:] > 200).any()
+    # The last letters would lie there: the first line is bold, and wider than its letters would be otherwise.
+    assert not (long[:, -side // 100 :] > 200).any()
+
+
+def test_warnings_stand_out_from_the_caption() -> None:
+    panel = rendering.Panel(np.zeros((400, 400, 3), np.uint8), "title")
+    plain, warned = (rendering.compose([panel], ["first", text])[440:] for text in ("Notice: x", "Warning: x"))
+    blue, red = (channel.astype(int) for channel in (warned[:, :, 0], warned[:, :, 2]))
+    assert (red - blue > 100).any()
+    assert (plain[:, :, 0] == plain[:, :, 2]).all()
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +89,18 @@ def test_every_picture_is_drawn_in_the_radiographs_aspect_ratio(explanation: Exp
     assert pictures["figure.png"].shape[0] > height * factor
     decoded = cv2.imdecode(np.frombuffer(rendering.to_png(pictures["gradcam.png"]), np.uint8), cv2.IMREAD_COLOR)
     np.testing.assert_array_equal(decoded, pictures["gradcam.png"])
+
+
+def test_only_what_is_certain_is_coloured_as_for_or_against(tiny_bundle: Path, radiographs: Path) -> None:
+    def coloured(picture: np.ndarray) -> float:
+        return float((np.ptp(picture[:600].astype(int), axis=2) > 20).mean())  # without the caption
+
+    explanation = load(tiny_bundle, provider="cpu").explain(radiographs / "person724_virus_1343.jpeg", method="lime")
+    lime = explanation.lime
+    doubtful = replace(lime, estimate=replace(lime.estimate, variance=np.full_like(lime.estimate.variance, 1e6)))
+    sure, unsure = (dict(draw(replace(explanation, lime=each)))["lime-pros-cons.png"] for each in (lime, doubtful))
+    assert coloured(sure) > 0.05
+    assert coloured(unsure) == 0
 
 
 def test_only_what_was_asked_for_is_drawn(explanation: Explanation) -> None:

@@ -14,6 +14,7 @@ from cxr_edge.golden import self_test
 from cxr_export.bundling import write_bundle
 from cxr_export.dataset import KERMANY
 from cxr_export.errors import ParityError
+from cxr_export.folders import dataset_of
 from cxr_export.parity import verify
 from cxr_export.radiographs import read_split
 from cxr_export.run import Run
@@ -73,6 +74,9 @@ def test_the_manifest_repeats_the_run(bundle, run):
     assert {"keras", "tf2onnx", "onnx", "onnxruntime"} <= set(manifest.tools)
     assert manifest.data["licence"] == "CC BY 4.0"
     assert manifest.licence == "MIT"
+    assert manifest.scope == KERMANY.scope
+    assert "scope" not in manifest.data
+    assert dataset_of(bundle) == KERMANY
 
 
 def test_the_model_card_states_data_command_figures_and_limits(bundle, run):
@@ -83,6 +87,7 @@ def test_the_model_card_states_data_command_figures_and_limits(bundle, run):
     assert "| recall |" not in card  # it was not a number
     assert "| balanced (default) | 0.5000 | by hand | 0.9000 | 0.8000 |" in card
     assert '"unreadable": 2' in card
+    assert "PatientAge (0010,1010): 1 to 5; ViewPosition (0018,5101): AP; BodyPartExamined" in card
     assert "int8" not in card
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def test_help_imports_nothing_heavy():
         "except SystemExit: print(sorted({'numpy', 'onnx', 'onnxruntime', 'tensorflow', 'keras'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "quantize" in done.stdout
+    assert {"quantize", "gate"} <= set(done.stdout.split())
     assert done.stdout.splitlines()[-1] == "[]"
 
 
@@ -58,11 +59,14 @@ def test_an_error_is_one_line_with_its_exit_code(tmp_path, run_folder):
 
 def test_a_data_set_of_ones_own_is_read_from_json(tmp_path):
     path = tmp_path / "about.json"
-    path.write_text(json.dumps({**vars(KERMANY), "name": "ours"}), "utf-8")
-    assert Dataset.read(path).name == "ours"
-    path.write_text("{}", "utf-8")
-    with pytest.raises(UsageError, match="expected a JSON object with name, licence, citation"):
-        Dataset.read(path)
+    path.write_text(json.dumps({**asdict(KERMANY), "name": "ours"}), "utf-8")
+    assert Dataset.read(path) == replace(KERMANY, name="ours")
+    path.write_text(json.dumps(KERMANY.to_json()), "utf-8")
+    assert Dataset.read(path) == replace(KERMANY, scope=None)
+    for nonsense in ("{}", "[]", json.dumps({**KERMANY.to_json(), "scope": {"ages": [1, 5]}})):
+        path.write_text(nonsense, "utf-8")
+        with pytest.raises(UsageError, match="expected a JSON object with name, licence, citation"):
+            Dataset.read(path)
 
 
 def test_a_split_is_read_evenly_from_both_labels():

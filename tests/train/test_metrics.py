@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cxr_train.calibration import calibrated, fit_temperature, label_trust, operating_points
-from cxr_train.metrics import bootstrapped, confusion, expected_calibration_error, figures
+from cxr_train.metrics import bootstrapped, confusion, estimate, expected_calibration_error, figures
 
 
 @pytest.fixture
@@ -46,6 +46,17 @@ def test_intervals_widen_when_patients_have_many_images(scored):
     for name in ("auroc", "accuracy"):
         assert alone[name].low <= alone[name].value <= alone[name].high
         assert grouped[name].high - grouped[name].low > alone[name].high - alone[name].low
+
+
+def test_any_figure_gets_an_interval_over_patients():
+    values = np.array([0.0, 0.0, 0.0, 1.0, 1.0, 1.0])
+    alike = estimate(["a"] * 3 + ["b"] * 3, lambda rows: float(values[rows].mean()), resamples=200)
+    assert (alike.value, alike.low, alike.high) == (0.5, 0.0, 1.0)
+    known = estimate(["a", "b"] * 3, lambda rows: float(values[rows].mean()) if rows[0] else np.nan, resamples=200)
+    assert np.isnan(known.value)
+    assert 0 < known.low <= known.high
+    never = estimate(["a", "b"], lambda _: np.nan, resamples=20)
+    assert np.isnan([never.value, never.low, never.high]).all()
 
 
 def test_temperature_undoes_a_known_scale():

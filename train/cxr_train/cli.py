@@ -1,4 +1,4 @@
-"""``cxr-train``: fit, calibrate, evaluate and lungs."""
+"""``cxr-train``: fit, calibrate, evaluate, audit and lungs."""
 
 from __future__ import annotations
 
@@ -68,6 +68,65 @@ def evaluate(
     from cxr_train.training import evaluate_split
 
     evaluate_split(run=run, data=data, split=split)
+
+
+@app.command()
+def audit(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for audit.json, audit.html and figures.")],
+    bundle: Annotated[
+        Path | None, typer.Option(help="The bundle's folder.", show_default="the one that comes with the package")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, val or test, as published.")] = "test",
+    masks: Annotated[
+        Path | None, typer.Option(help="Lung masks <split>/<label>/<stem>.png: does the evidence lie in the lungs?")
+    ] = None,
+    others: Annotated[
+        Path | None, typer.Option(help="Pictures that are no chest radiographs, <kind>/*: what does the gate refuse?")
+    ] = None,
+    originals: Annotated[
+        Path | None, typer.Option(help="Full-size originals <label>/<name> of images in --data: same answer?")
+    ] = None,
+    beside: Annotated[
+        list[Path] | None, typer.Option(help="The audit.json of another bundle, to stand beside this one; repeatable.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What to call the bundle on the page.", show_default="its name and version")
+    ] = None,
+    lime: Annotated[
+        int | None, typer.Option(min=0, help="Images of each class that LIME explains.", show_default="all")
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=10, help="Bootstrap samples behind each interval.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    precision: Annotated[str, typer.Option(metavar="fp32|int8", help="Which of the bundle's networks.")] = "fp32",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads for one inference.", show_default="every usable core")
+    ] = None,
+) -> None:
+    """Show what a bundle is worth and where it fails, on one page for a reviewer; it needs no Keras."""
+    from cxr_train.audit.audit import Plan
+    from cxr_train.audit.audit import audit as measure
+
+    plan = Plan(
+        bundle=bundle,
+        data=data,
+        split=split,
+        masks=masks,
+        others=others,
+        originals=originals,
+        name=name,
+        lime=lime,
+        resamples=resamples,
+        seed=seed,
+        precision=precision,
+        threads=threads,
+        beside=tuple(beside or ()),
+    )
+    values = measure(plan, out)
+    for bar in values["bars"]:
+        state = {True: "met", False: "MISSED", None: "-"}[bar["met"]]
+        typer.echo(f"{state:7}{bar['shown']:>14}   {bar['what']} ({bar['limit']})")
+    typer.echo(f"{out / 'audit.html'}", err=True)
 
 
 @app.command()

@@ -63,11 +63,13 @@ class Images:
         samples: One per image, in the order of the arrays.
         pixels: uint8 [N, H, W]: the network's input rounded to whole grey levels, to fit in memory.
         unreadable: The files that were left out, with the reason.
+        sizes: int32 [N, 2]: height and width of each file before it was resized.
     """
 
     samples: tuple[Sample, ...]
     pixels: NDArray[np.uint8]
     unreadable: tuple[tuple[Path, str], ...]
+    sizes: NDArray[np.int32]
 
     @property
     def labels(self) -> NDArray[np.int32]:
@@ -170,20 +172,21 @@ def hold_out(samples: Sequence[Sample], *, fraction: float, seed: int) -> tuple[
 
 def read_images(samples: Sequence[Sample], *, height: int = 224, width: int = 224) -> Images:
     """Decodes samples with the runtime's own decoder and preprocessing; unreadable files are listed and left out."""
-    pixels, kept, unreadable = [], [], []
+    pixels, kept, unreadable, sizes = [], [], [], []
     for sample in samples:
         try:
-            image = to_input(read_radiograph(sample.path), height=height, width=width)
+            radiograph = read_radiograph(sample.path)
         except InputError as error:
             unreadable.append((sample.path, str(error)))
             continue
-        pixels.append(np.rint(image).astype(np.uint8))
+        pixels.append(np.rint(to_input(radiograph, height=height, width=width)).astype(np.uint8))
+        sizes.append(radiograph.pixels.shape)
         kept.append(sample)
     counts = Counter(sample.label for sample in kept)
     for label, name in enumerate(LABELS):
         if not counts[label]:
             raise UsageError(f"no readable {name} image among {len(samples)} files ({len(unreadable)} unreadable)")
-    return Images(tuple(kept), np.stack(pixels), tuple(unreadable))
+    return Images(tuple(kept), np.stack(pixels), tuple(unreadable), np.array(sizes, np.int32))
 
 
 def read_masks(samples: Sequence[Sample], masks: Path, *, height: int = 224, width: int = 224) -> NDArray[np.uint8]:

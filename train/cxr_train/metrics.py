@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,18 +86,40 @@ def bootstrapped(
         resamples: Bootstrap samples.
         seed: Decides which patients are drawn.
     """
+    measured = figures(labels, probability, threshold)
+    drawn = [
+        figures(labels[rows], probability[rows], threshold)
+        for rows in resampled(patients, resamples=resamples, seed=seed)
+    ]
+    return {name: _estimate(value, [each[name] for each in drawn]) for name, value in measured.items()}
+
+
+def estimate(
+    patients: Sequence[str],
+    measure: Callable[[NDArray[np.intp]], float],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Estimate:
+    """Any figure with its interval over patients.
+
+    Args:
+        patients: Who each image shows; at least one.
+        measure: Rows of images [M] → the figure, or NaN where they do not define it.
+        resamples: Bootstrap samples.
+        seed: Decides which patients are drawn.
+    """
+    drawn = [measure(rows) for rows in resampled(patients, resamples=resamples, seed=seed)]
+    return _estimate(measure(np.arange(len(patients))), drawn)
+
+
+def resampled(patients: Sequence[str], *, resamples: int, seed: int) -> Iterator[NDArray[np.intp]]:
+    """Draws the images of as many patients as there are, with replacement: the rows [M] of each sample in turn."""
     _, owner = np.unique(np.asarray(patients), return_inverse=True)
     rows = [np.flatnonzero(owner == patient) for patient in range(owner.max() + 1)]
     rng = np.random.default_rng(seed)
-    drawn = []
     for _ in range(resamples):
-        picked = np.concatenate([rows[patient] for patient in rng.integers(len(rows), size=len(rows))])
-        drawn.append(figures(labels[picked], probability[picked], threshold))
-    out = {}
-    for name, value in figures(labels, probability, threshold).items():
-        low, high = np.nanpercentile([each[name] for each in drawn], (2.5, 97.5))
-        out[name] = Estimate(value, float(low), float(high))
-    return out
+        yield np.concatenate([rows[patient] for patient in rng.integers(len(rows), size=len(rows))])
 
 
 def bootstrapped_mean(values: Floats, patients: Sequence[str], *, resamples: int = 1000, seed: int = 0) -> Estimate:
@@ -122,6 +144,12 @@ def by_group(
     """Evaluates each group of images by itself."""
     keys = np.asarray(names)
     return {str(name): evaluate(keys == name) for name in np.unique(keys)}
+
+
+def _estimate(value: float, drawn: Sequence[float]) -> Estimate:
+    finite = np.asarray(drawn)[np.isfinite(drawn)]
+    low, high = np.percentile(finite, (2.5, 97.5)) if len(finite) else (np.nan, np.nan)
+    return Estimate(value, float(low), float(high))
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -9,23 +9,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#999999"  # Okabe and Ito: told apart by colour-blind readers
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"  # Okabe and Ito: told apart by colour-blind readers
 
 
 def learning_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
     """Training and validation losses, and validation AUROC, by epoch."""
-    with _figure(path, columns=2) as (left, right):
+    with figure(path, columns=2) as (left, right):
         epochs = [row["epoch"] for row in history]
-        left.plot(epochs, [row["cross_entropy"] for row in history], color=_GREY, label="training (varied)")
-        left.plot(epochs, [row["val_clean_loss"] for row in history], color=_BLUE, label="validation")
-        left.plot(epochs, [row["val_shifted_loss"] for row in history], color=_ORANGE, label="validation, perturbed")
+        left.plot(epochs, [row["cross_entropy"] for row in history], color=GREY, label="training (varied)")
+        left.plot(epochs, [row["val_clean_loss"] for row in history], color=BLUE, label="validation")
+        left.plot(epochs, [row["val_shifted_loss"] for row in history], color=ORANGE, label="validation, perturbed")
         left.set(xlabel="epoch", ylabel="cross-entropy", yscale="log")
         left.legend()
-        right.plot(epochs, [row["val_clean_auroc"] for row in history], color=_BLUE, label="validation")
+        right.plot(epochs, [row["val_clean_auroc"] for row in history], color=BLUE, label="validation")
         right.plot(
             epochs,
             [row["val_shifted_auroc"] for row in history],
-            color=_ORANGE,
+            color=ORANGE,
             label="validation, perturbed",
         )
         right.set(xlabel="epoch", ylabel="AUROC")
@@ -47,25 +47,25 @@ def evaluation_figures(
     from sklearn.metrics import precision_recall_curve, roc_curve
 
     false_rate, true_rate, _ = roc_curve(labels, probability)
-    with _figure(folder / f"roc-{split}.png") as axes:
-        axes.plot(false_rate, true_rate, color=_BLUE, label=_stated("AUROC", metrics["auroc"]))
+    with figure(folder / f"roc-{split}.png") as axes:
+        axes.plot(false_rate, true_rate, color=BLUE, label=_stated("AUROC", metrics["auroc"]))
         axes.plot(
             1 - metrics["specificity"]["value"],
             metrics["recall"]["value"],
             "o",
-            color=_ORANGE,
+            color=ORANGE,
             label=f"operating point, p ≥ {threshold:.3f}",
         )
-        axes.plot([0, 1], [0, 1], ":", color=_GREY)
+        axes.plot([0, 1], [0, 1], ":", color=GREY)
         axes.set(xlabel="1 - specificity", ylabel="recall", title=split)
         axes.legend(loc="lower right")
     precision, recall, _ = precision_recall_curve(labels, probability)
-    with _figure(folder / f"precision-recall-{split}.png") as axes:
-        axes.plot(recall, precision, color=_BLUE, label=_stated("AUPRC", metrics["auprc"]))
-        axes.axhline(labels.mean(), ls=":", color=_GREY, label="chance")
+    with figure(folder / f"precision-recall-{split}.png") as axes:
+        axes.plot(recall, precision, color=BLUE, label=_stated("AUPRC", metrics["auprc"]))
+        axes.axhline(labels.mean(), ls=":", color=GREY, label="chance")
         axes.set(xlabel="recall", ylabel="precision", ylim=(0, 1.03), title=split)
         axes.legend(loc="lower left")
-    with _figure(folder / f"confusion-{split}.png") as axes:
+    with figure(folder / f"confusion-{split}.png") as axes:
         axes.imshow(counts / counts.sum(1, keepdims=True), cmap="cividis", vmin=0, vmax=1)
         for (row, column), count in np.ndenumerate(counts):
             dark = counts[row, column] < counts[row].sum() / 2
@@ -80,10 +80,10 @@ def evaluation_figures(
             ylabel="truth",
         )
         axes.set_title(f"{split}, p ≥ {threshold:.3f}")
-    with _figure(folder / f"reliability-{split}.png") as axes:
+    with figure(folder / f"reliability-{split}.png") as axes:
         observed, stated = calibration_curve(labels, probability, n_bins=10)
-        axes.plot([0, 1], [0, 1], ":", color=_GREY)
-        axes.plot(stated, observed, "o-", color=_BLUE, label=_stated("ECE", metrics["ece"]))
+        axes.plot([0, 1], [0, 1], ":", color=GREY)
+        axes.plot(stated, observed, "o-", color=BLUE, label=_stated("ECE", metrics["ece"]))
         axes.set(xlabel="stated probability", ylabel="observed share of PNEUMONIA", title=split)
         axes.legend(loc="upper left")
 
@@ -92,13 +92,21 @@ def _stated(name: str, estimate: Mapping[str, float]) -> str:
     return f"{name} {estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
 
 
-class _figure:  # noqa: N801  # reads as a verb where it is used
-    def __init__(self, path: Path, *, columns: int = 1) -> None:
+class figure:  # noqa: N801  # reads as a verb where it is used
+    """Gives axes to draw on and saves them when the block ends well.
+
+    Args:
+        path: The PNG to write.
+        columns: Axes side by side; more than one are given as an array.
+        height: Of the figure, in inches.
+    """
+
+    def __init__(self, path: Path, *, columns: int = 1, height: float = 4.4) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         self._path = path
-        self._figure = Figure(figsize=(5.2 * columns, 4.4), layout="constrained")
+        self._figure = Figure(figsize=(5.2 * columns, height), layout="constrained")
         FigureCanvasAgg(self._figure)
         self._axes = self._figure.subplots(1, columns)
 

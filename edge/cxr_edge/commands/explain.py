@@ -61,11 +61,13 @@ def explain(
     threads: options.Threads = None,
     precision: options.Precision = "fp32",
     operating_point: options.OperatingPoint = None,
+    test_time_augmentation: options.TestTimeAugmentation = False,
+    no_gate: options.NoGate = False,
 ) -> None:
     """Show where the network looked: Grad-CAM and LIME on the radiograph itself.
 
     Writes figure.png, the single pictures and explanation.json into OUT/NAME. Research use only: not a medical device.
-    Exits with 3 if some inputs could not be answered.
+    Exits with 3 if some inputs could not be answered, or were refused because they look like no chest radiograph.
     """
     from cxr_edge.api import load
     from cxr_edge.errors import InputError
@@ -84,7 +86,15 @@ def explain(
         budget=budget,
         score=score,
     )
-    model = load(bundle, provider=provider, threads=threads, precision=precision, operating_point=operating_point)
+    model = load(
+        bundle,
+        provider=provider,
+        threads=threads,
+        precision=precision,
+        operating_point=operating_point,
+        test_time_augmentation=test_time_augmentation,
+        gate=not no_gate,
+    )
     names: set[str] = set()
     count = failures = 0
     for found in find_images(paths):

@@ -8,14 +8,29 @@ import typer
 Bundle = Annotated[
     Path | None, typer.Option("--bundle", help="Folder of another bundle than the installed one.", show_default=False)
 ]
+ProviderName = Literal["auto", "cpu", "cuda", "openvino", "directml"]  # `accelerators.Provider`, without its imports
 Provider = Annotated[
-    Literal["auto", "cpu", "cuda"],
-    typer.Option(help="Where to compute. cuda fails unless CUDA starts; auto takes CUDA if it starts and says so."),
+    ProviderName,
+    typer.Option(help="Where to compute. auto takes CUDA if it starts, else the CPU; the others run there or fail."),
 ]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads for one inference.", show_default="every usable core")
+    int | None,
+    typer.Option(
+        min=1,
+        help="Threads for one inference; fewer where other programs are busy.",
+        show_default="the cores this process may use",
+    ),
 ]
 Precision = Annotated[str, typer.Option(metavar="fp32|int8", help="Which of the bundle's networks.")]
+TestTimeAugmentation = Annotated[
+    bool,
+    typer.Option(
+        "--test-time-augmentation",
+        "--tta",
+        help="Ask about 13 slightly changed copies of each input, too, and state the spread; costs 14 times as much.",
+    ),
+]
+NoGate = Annotated[bool, typer.Option("--no-gate", help="Answer even what looks like no chest radiograph.")]
 OperatingPoint = Annotated[
     str | None, typer.Option(metavar="NAME", help="Decision threshold to use.", show_default="the bundle's default")
 ]

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cxr_edge.records import Answer, Failure
 
 _ROW = "{:<10}  {:>12}  {:>9}  {}"
+_RANGE = len("0.0000 to 1.0000")
 
 
 def predict(
@@ -31,23 +32,31 @@ def predict(
     threads: options.Threads = None,
     precision: options.Precision = "fp32",
     operating_point: options.OperatingPoint = None,
+    test_time_augmentation: options.TestTimeAugmentation = False,
+    no_gate: options.NoGate = False,
 ) -> None:
     """Say how likely each radiograph shows pneumonia.
 
-    Research use only: not a medical device. Exits with 3 if some inputs could not be answered.
+    Research use only: not a medical device. Exits with 3 if some inputs could not be answered, or were
+    refused because they look like no chest radiograph.
     """
     with ThreadPoolExecutor(1) as pool:
         # Hashing the bundle and optimizing the network need no interpreter: OpenCV is imported meanwhile.
-        loading = pool.submit(_load, bundle, provider, threads, precision, operating_point)
-        from cxr_edge.api import Model
+        loading = pool.submit(_load, bundle, provider, threads, precision, operating_point, not no_gate)
+        try:
+            from cxr_edge.api import Model
+        except ImportError:
+            loading.result()  # the other thread came upon the cause first, and says what it is
+            raise
         from cxr_edge.errors import InputError
         from cxr_edge.inputs import find_images
         from cxr_edge.records import RESEARCH_USE, Failure, to_line
 
-        model = Model(loading.result())
+        model = Model(loading.result(), test_time_augmentation=test_time_augmentation)
     if not json:
-        typer.echo(_ROW.format("label", "probability", "threshold", "file"))
-    count = failures = 0
+        heading = f"{'spread':<{_RANGE}}  file" if test_time_augmentation else "file"
+        typer.echo(_ROW.format("label", "probability", "threshold", heading))
+    count = failures = refused = 0
     for found in find_images(paths):
         count += 1
         outcome: Answer | Failure
@@ -59,10 +68,15 @@ def predict(
             except InputError as error:
                 outcome = Failure(found, error)
         failures += isinstance(outcome, Failure)
-        typer.echo(to_line(outcome.to_json()) if json else _row(outcome))
-        notes = [f"error: {outcome.error}"] if isinstance(outcome, Failure) else outcome.warnings
-        for note in notes:
-            typer.echo(printable(note if isinstance(outcome, Failure) else f"warning: {found}: {note}"), err=True)
+        typer.echo(to_line(outcome.to_json()) if json else _row(outcome, spread=test_time_augmentation))
+        if isinstance(outcome, Failure):
+            typer.echo(printable(f"error: {outcome.error}"), err=True)
+            continue
+        if refusal := outcome.refusal:
+            refused += 1
+            typer.echo(printable(f"refused: {found}: {refusal}"), err=True)
+        for warning in outcome.warnings:
+            typer.echo(printable(f"warning: {found}: {warning}"), err=True)
 
     session, manifest = model.classifier.session, model.bundle.manifest
     typer.echo(
@@ -73,30 +87,39 @@ def predict(
     )
     if failures:
         typer.echo(f"{failures} of {count} inputs could not be answered.", err=True)
+    if refused:
+        typer.echo(f"{refused} of {count} inputs were refused; --no-gate answers them all the same.", err=True)
+    if failures or refused:
         raise typer.Exit(InputError.exit_code)
 
 
 def _load(
     bundle: Path | None,
-    provider: Literal["auto", "cpu", "cuda"],
+    provider: options.Provider,
     threads: int | None,
     precision: str,
     operating_point: str | None,
+    gate: bool,
 ) -> "Classifier":
     from cxr_edge.bundle import Bundle
 
     opened = Bundle.open(bundle)
     from cxr_edge.classifier import Classifier
 
-    return Classifier(opened, provider=provider, threads=threads, precision=precision, operating_point=operating_point)
-
-
-def _row(outcome: "Answer | Failure") -> str:
-    from cxr_edge.records import Failure
-
-    if isinstance(outcome, Failure):
-        return _ROW.format("error", outcome.error.kind, "", printable(str(outcome.path)))
-    prediction, path = outcome.prediction, outcome.radiograph.source.path
-    return _ROW.format(
-        prediction.label, f"{prediction.probability:.4f}", f"{prediction.threshold:.4f}", printable(str(path))
+    return Classifier(
+        opened, provider=provider, threads=threads, precision=precision, operating_point=operating_point, gate=gate
     )
+
+
+def _row(outcome: "Answer | Failure", *, spread: bool) -> str:
+    from cxr_edge.records import Answer, Failure
+
+    ends = outcome.spread if isinstance(outcome, Answer) else None
+    between = f"{f'{ends.lowest:.4f} to {ends.highest:.4f}' if ends else '':<{_RANGE}}  " if spread else ""
+    if isinstance(outcome, Failure):
+        return _ROW.format("error", outcome.error.kind, "", between + printable(str(outcome.path)))
+    prediction, path = outcome.prediction, outcome.radiograph.source.path
+    name = between + printable(str(path))
+    if outcome.refusal:
+        return _ROW.format("refused", "", "", name)
+    return _ROW.format(prediction.label, f"{prediction.probability:.4f}", f"{prediction.threshold:.4f}", name)

@@ -40,7 +40,7 @@ def scan(
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Radiographs that run together.", show_default="1; int8 4; CUDA 16"),
+        typer.Option(min=1, help="Radiographs that run together.", show_default="1; int8 4; on a GPU 16"),
     ] = None,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="ray: a cluster; answers only, as Parquet in OUT/records.")
@@ -52,12 +52,14 @@ def scan(
     provider: options.Provider = "auto",
     precision: options.Precision = "fp32",
     operating_point: options.OperatingPoint = None,
+    test_time_augmentation: options.TestTimeAugmentation = False,
+    no_gate: options.NoGate = False,
 ) -> None:
     """Answer whole folders, restartable at any moment, with a report to look through.
 
     OUT/results.jsonl holds one record per input and only ever grows; all else in OUT derives from it. The same command
     goes on where it was stopped. Research use only: not a medical device. Exits with 3 if some inputs could not be
-    answered.
+    answered, or were refused because they look like no chest radiograph.
     """
     from cxr_edge.errors import InputError, UsageError
     from cxr_edge.records import RESEARCH_USE
@@ -78,7 +80,16 @@ def scan(
         raise UsageError("--engine ray writes answers as Parquet: take --formats parquet, no --explain and no --watch")
     if ray_address and engine != "ray":
         raise UsageError("--ray-address needs --engine ray")
-    model = load(bundle, provider=provider, threads=1, precision=precision, operating_point=operating_point)
+    model = load(
+        bundle,
+        provider=provider,
+        threads=1,
+        precision=precision,
+        operating_point=operating_point,
+        test_time_augmentation=test_time_augmentation,
+        gate=not no_gate,
+        spinning=not watch,  # a program that waits for files must not keep the machine busy
+    )
     session = model.classifier.session
     parameters = Parameters(
         engine=engine,
@@ -86,10 +97,12 @@ def scan(
         provider=session.provider,
         precision=precision,
         operating_point=model.classifier.operating_point,
+        gate=model.classifier.gate is not None,
         batch_size=1 if engine == "ray" else batch_size or _batch_size(session.provider, precision),
         explain=explain,
         explain_if=explain_if,
         pictures="html" in reports,
+        test_time_augmentation=test_time_augmentation,
     )
     out = out.absolute()
     discovery = Discovery(
@@ -132,10 +145,10 @@ def scan(
         raise typer.Exit(130)
     if not tally.total and not watch:
         raise InputError("no images found; expected JPEG, PNG, TIFF, BMP or DICOM files", kind="no-images")
-    if tally.errors:
+    if tally.errors or tally.refused:
         raise typer.Exit(InputError.exit_code)
 
 
 def _batch_size(provider: str, precision: str) -> int:
     """Give what is quickest: int8 convolutions gain from company, float32 ones on one core do not."""
-    return 16 if provider == "cuda" else 4 if precision == "int8" else 1
+    return 16 if provider in {"cuda", "directml"} else 4 if precision == "int8" else 1

@@ -37,7 +37,7 @@ class LimeExplanation:
         stopped: Why sampling ended: ``stability``, ``samples``, ``budget``, ``limit``, ``exact`` (every mask was
             evaluated) or ``flat`` (hiding superpixels changes nothing; nothing was evaluated).
         seed: What the perturbations were drawn from.
-        provider: What computed the scores, ``cpu`` or ``cuda``.
+        provider: What computed the scores, `Session.provider`.
         precision: ``fp32`` or ``int8``.
     """
 

@@ -21,7 +21,7 @@ from cxr_edge.report.summary import Summary, bars
 from cxr_edge.text import printable
 
 PICTURES = ("thumbnail.jpg", "gradcam.jpg", "figure.png")
-LISTED = 50_000  # answers, and as many failures: what a browser still opens at once
+LISTED = 50_000  # answers, and as many refusals and failures: what a browser still opens at once
 _CHART_HEIGHT = 72
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -72,7 +72,7 @@ def write_page(path: Path, journal: Journal, summary: Summary) -> None:
 def _entries(folder: Path, journal: Journal, columns: list[str], summary: Summary) -> Iterator[Markup]:
     """Give each listed row as a line of JSON: the values of the columns that vary, then a bit for each picture."""
     least = summary.least(LISTED)
-    listed = {"ok": 0, "error": 0}
+    listed = {"ok": 0, "refused": 0, "error": 0}
     comma = ""
     for row in journal.rows():
         if (row["status"] == "ok" and row["probability"] < least) or listed[row["status"]] == LISTED:

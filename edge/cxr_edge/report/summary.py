@@ -1,4 +1,4 @@
-"""What a whole journal says: counts, the histogram of probabilities, what all answers have in common."""
+"""What a whole journal says: counts, the histogram of probabilities, what all that was decoded has in common."""
 
 from array import array
 from collections import Counter
@@ -21,7 +21,8 @@ class Summary:
         errors: Failures by kind.
         warnings: Answers by warning.
         warned: Answers with at least one warning.
-        common: Column → the value that every answer has, for columns of answers only.
+        refused: Inputs that look like no chest radiograph.
+        common: Column → the value that every answer and refusal has, for columns that failures do not have.
     """
 
     def __init__(self) -> None:
@@ -29,7 +30,7 @@ class Summary:
         self.positive: str | None = None
         self.errors: Counter[str] = Counter()
         self.warnings: Counter[str] = Counter()
-        self.warned = 0
+        self.warned = self.refused = 0
         self.common: dict[str, Any] = {}
         self._probabilities = array("d")
 
@@ -45,14 +46,17 @@ class Summary:
 
     def append(self, row: Row) -> None:
         """Count a row."""
-        if row["status"] != "ok":
+        if row["status"] == "error":
             self.errors[row["error_kind"]] += 1
             return
-        if not self.answered:
+        if not self.answered and not self.refused:
             self.common = {column.name: row[column.name] for column in COLUMNS if column.name not in _OWN}
         elif varying := [name for name, value in self.common.items() if row[name] != value]:
             for name in varying:
                 del self.common[name]
+        if row["status"] == "refused":
+            self.refused += 1
+            return
         self.labels[row["label"]] += 1
         if row["probability"] >= row["threshold"]:
             self.positive = row["label"]

@@ -85,10 +85,12 @@ class Predict:
         self._parameters = parameters
         self._model = load(
             bundle,
-            provider="cuda" if parameters.provider == "cuda" else "cpu",
+            provider=parameters.provider,
             threads=1,
             precision=parameters.precision,
             operating_point=parameters.operating_point,
+            test_time_augmentation=parameters.test_time_augmentation,
+            gate=parameters.gate,
         )
         if self._model.bundle.to_json() != parameters.bundle:
             raise BundleError(f"{self._model.bundle.folder}: another bundle than where the scan was started")

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from threading import Lock
 
+REFUSED = "refused: "  # no label is one
+
 
 @dataclass(frozen=True)
 class State:
@@ -12,7 +14,7 @@ class State:
 
     Attributes:
         sha256: The hash of the content that was looked at; None where none could be read.
-        outcome: The label, or ``error: KIND``.
+        outcome: The label, `REFUSED`, or ``error: KIND``.
     """
 
     sha256: str | None
@@ -20,7 +22,7 @@ class State:
 
     @property
     def failed(self) -> bool:
-        """Whether the path has no answer."""
+        """Whether the path could not be read; it is tried again, where a refusal stands."""
         return self.outcome.startswith("error: ")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.records import to_line
-from cxr_edge.scan.index import Index, State
+from cxr_edge.scan.index import REFUSED, Index, State
 
 FILE = "results.jsonl"
 _SYNC_EVERY = 1.0  # seconds of work that a power cut may cost; a killed process loses nothing
@@ -108,5 +108,6 @@ class Journal:
 
 def state_of(record: dict[str, Any]) -> State:
     """Sum up a record."""
-    outcome = record["label"] if record["status"] == "ok" else f"error: {record['error']['kind']}"
+    outcomes = {"ok": record.get("label"), "refused": REFUSED}
+    outcome = outcomes.get(record["status"]) or f"error: {record['error']['kind']}"
     return State(record.get("sha256"), outcome)

@@ -89,7 +89,9 @@ class Display:
         now = time.monotonic()
         total = self._expected.total
         rate = f"{(tally.total - tally.known) / max(now - self._start, 1e-3):.1f}/s"
-        found = f"{tally.labels[self._positive]} {self._positive}, {tally.errors.total()} errors"
+        found = (
+            f"{tally.labels[self._positive]} {self._positive}, {tally.refused} refused, {tally.errors.total()} errors"
+        )
         if self._terminal:
             self._bar.update(self._task, completed=tally.total, total=total, rate=rate, found=found)
         elif now - self._said >= _EVERY:

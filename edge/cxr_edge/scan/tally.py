@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from cxr_edge.scan.index import State
+from cxr_edge.scan.index import REFUSED, State
 
 
 @dataclass
@@ -13,28 +13,33 @@ class Tally:
     Attributes:
         labels: Answers by label.
         errors: Failures by kind.
+        refused: Inputs that look like no chest radiograph.
         known: How many of all these were in the journal before.
     """
 
     labels: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
+    refused: int = 0
     known: int = 0
 
     @property
     def total(self) -> int:
         """All inputs so far."""
-        return self.labels.total() + self.errors.total()
+        return self.labels.total() + self.refused + self.errors.total()
 
     def count(self, state: State, *, known: bool) -> None:
         """Count one input."""
         self.known += known
         if state.failed:
             self.errors[state.outcome.removeprefix("error: ")] += 1
+        elif state.outcome == REFUSED:
+            self.refused += 1
         else:
             self.labels[state.outcome] += 1
 
     def __str__(self) -> str:
         labels = ", ".join(f"{number} {label}" for label, number in sorted(self.labels.items()))
         errors = ", ".join(f"{kind} {number}" for kind, number in self.errors.most_common())
-        parts = [labels or "no answers", f"{self.errors.total()} errors" + (f" ({errors})" if errors else "")]
+        refused = [f"{self.refused} refused"] if self.refused else []
+        parts = [labels or "no answers", *refused, f"{self.errors.total()} errors" + (f" ({errors})" if errors else "")]
         return f"{self.total} inputs: {', '.join(parts)}; {self.known} were answered before"

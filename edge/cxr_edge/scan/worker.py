@@ -109,7 +109,7 @@ class Worker:
         record = make_record(answer, decoded.sha256, asked)
         positive = answer.label == answer.bundle.manifest.positive
         explanation = None
-        if asked.explain != "none" and (positive or asked.explain_if == "all"):
+        if asked.explain != "none" and not answer.refusal and (positive or asked.explain_if == "all"):
             explanation = self._model.explainer.explain(answer, method=asked.explain)
             record["warnings"] = list(explanation.warnings)
             record["explanation"] = {
@@ -170,7 +170,7 @@ def rename_record(record: dict[str, Any], path: Path) -> dict[str, Any]:
     if before == name:
         return record
     renamed = {**record, "path": name}
-    if record["status"] == "ok":
+    if "source" in record:
         renamed["source"] = {**record["source"], "path": name}
     else:
         renamed["error"] = {**record["error"], "message": name + record["error"]["message"].removeprefix(before)}

@@ -43,6 +43,16 @@ def failure(path: str, kind: str) -> dict[str, object]:
     }
 
 
+def refusal(path: str) -> dict[str, object]:
+    gate = {"score": 7.5, "threshold": 1.0, "refused": True, "reason": "not like a chest radiograph"}
+    return {
+        **answer(path, 0.9),
+        "status": "refused",
+        "gate": gate,
+        **dict.fromkeys(("label", "probability", "logodds")),
+    }
+
+
 RECORDS = (
     failure("in/retried.png", "missing-decoder"),  # answered further below: this record no longer counts
     answer("in/a10.png", PROBABILITIES[0]),
@@ -53,6 +63,7 @@ RECORDS = (
     failure("in/cut.png", "truncated"),
     failure("in/cut2.png", "truncated"),
     answer("in/retried.png", PROBABILITIES[4]),
+    refusal("in/cat.png"),
 )
 
 
@@ -65,7 +76,7 @@ def scanned(tmp_path: Path) -> Path:
     more = {"explain": "gradcam", "explain_if": "positive", "started": "2026-01-02T03:04:05+00:00", "seconds": 12.5}
     (tmp_path / "scan.json").write_text(json.dumps({**parameters, **more}))
     for record in RECORDS:
-        if record["status"] == "ok":
+        if record["status"] != "error":
             folder = tmp_path / "assets" / str(record["sha256"])[:2] / str(record["sha256"])
             folder.mkdir(parents=True)
             names = ["thumbnail.jpg"]

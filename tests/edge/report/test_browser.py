@@ -84,13 +84,21 @@ def type_into(page: webdriver.Chrome, name: str, text: str) -> None:
 
 def test_summary_counts(page: webdriver.Chrome) -> None:
     text = page.find_element(By.ID, "summary").text
-    for said in ("4 PNEUMONIA", "1 NORMAL", "3 not answered", "1 answered with warnings", "2 truncated", "tiny 1.0"):
+    for said in (
+        "4 PNEUMONIA",
+        "1 NORMAL",
+        "3 not answered",
+        "1 refused",
+        "1 answered with warnings",
+        "2 truncated",
+        "tiny 1.0",
+    ):
         assert said in text
     assert "Research use only" in text
     bins = page.find_elements(By.CSS_SELECTOR, ".bin title")
     counts = [int(each.get_attribute("textContent").split()[0]) for each in bins]
     assert (len(counts), sum(counts)) == (20, 5)
-    assert page.find_element(By.ID, "shown").text == "8 of 8"
+    assert page.find_element(By.ID, "shown").text == "9 of 9"
 
 
 def test_sort(page: webdriver.Chrome) -> None:
@@ -98,14 +106,14 @@ def test_sort(page: webdriver.Chrome) -> None:
     assert names(page)[4] == "a10.png"
     page.find_element(By.ID, "direction").click()
     assert names(page)[0] == "a10.png"
-    assert set(names(page)[5:]) == {"empty.png", "cut.png", "cut2.png"}  # never between answers
+    assert set(names(page)[5:]) == {"empty.png", "cut.png", "cut2.png", "cat.png"}  # never between answers
     Select(page.find_element(By.ID, "sort")).select_by_value("name")
     listed = names(page)
     assert listed.index("a9.png") < listed.index("a10.png")
     assert listed.index("cut.png") < listed.index("cut2.png")
     Select(page.find_element(By.ID, "sort")).select_by_value("status")
     assert set(names(page)[:3]) == {"empty.png", "cut.png", "cut2.png"}
-    assert names(page)[3] == "a9.png"
+    assert names(page)[3:5] == ["cat.png", "a9.png"]
     Select(page.find_element(By.ID, "sort")).select_by_value("doubt")
     assert names(page)[0] == r"\udcff\n.png"
 
@@ -115,6 +123,8 @@ def test_filter(page: webdriver.Chrome) -> None:
     assert len(names(page)) == 4
     show(page, "not answered")
     assert len(names(page)) == 3
+    show(page, "refused")
+    assert names(page) == ["cat.png"]
     show(page, "with warnings")
     assert names(page) == ["a9.png"]
     show(page, "all")
@@ -138,7 +148,7 @@ def test_heat_map_on_and_off(page: webdriver.Chrome) -> None:
 
     assert set(shown()) == {"thumbnail.jpg"}
     press(page, "h")
-    assert sorted(shown()) == ["gradcam.jpg"] * 4 + ["thumbnail.jpg"]
+    assert sorted(shown()) == ["gradcam.jpg"] * 4 + ["thumbnail.jpg"] * 2
     assert page.find_element(By.ID, "legend").is_displayed()
     page.find_element(By.ID, "heat").click()
     assert set(shown()) == {"thumbnail.jpg"}
@@ -174,6 +184,18 @@ def test_detail_has_every_field(page: webdriver.Chrome) -> None:
     text = page.find_element(By.ID, "facts").text
     for said in ("> 0.999", "in/retried.png", "youden", "window 40/80", "DICOM", "cpu", "fp32", "ab" * 32, "9 px"):
         assert said in text
+
+
+def test_a_refusal_has_its_reason_and_no_answer(page: webdriver.Chrome) -> None:
+    show(page, "refused")
+    card = page.find_element(By.CSS_SELECTOR, ".card")
+    assert "refused" in card.text
+    card.click()
+    text = page.find_element(By.ID, "facts").text
+    for said in ("not like a chest radiograph", "7.5", "tiny", "in/cat.png", "youden"):
+        assert said in text
+    assert page.find_elements(By.CSS_SELECTOR, "#facts .gauge") == []
+    assert "PNEUMONIA" not in text
 
 
 def test_contrast(page: webdriver.Chrome) -> None:

@@ -20,8 +20,10 @@ def test_csv_has_the_last_record_of_every_path(scanned: Path) -> None:
     assert write_reports(scanned, formats=["jsonl", "csv"]) == [scanned / "results.csv"]
     rows = read_csv(scanned)
     assert list(rows[0]) == [column.name for column in COLUMNS]
-    assert len(rows) == 8
-    last = rows[-1]
+    assert len(rows) == 9
+    *_, last, refused = rows
+    assert (refused["status"], refused["label"], refused["probability"]) == ("refused", "", "")
+    assert (refused["gate_score"], refused["refusal"]) == ("7.5", "not like a chest radiograph")
     assert (last["path"], last["status"], float(last["probability"])) == ("in/retried.png", "ok", 0.99999)
     assert (last["width"], last["steps"], last["bundle_name"], last["logodds"]) == ("9", "window 40/80", "tiny", "-1.5")
     assert {row["error_kind"] for row in rows if row["status"] == "error"} == {"empty", "truncated"}
@@ -63,7 +65,7 @@ def test_what_cannot_be_written_leaves_the_old_file(scanned: Path) -> None:
     (scanned / "results.csv").write_text("old")
     with (scanned / "results.jsonl").open("a") as journal:
         journal.write('\n{"no":"record"}\n')
-    with pytest.raises(UsageError, match="line 10"):
+    with pytest.raises(UsageError, match="line 11"):
         write_reports(scanned, formats=["csv"])
     assert (scanned / "results.csv").read_text() == "old"
     (scanned / "results.csv").unlink()
@@ -104,9 +106,11 @@ def test_counts(scanned: Path) -> None:
     assert summary.labels == {"PNEUMONIA": 4, "NORMAL": 1}
     assert summary.errors == {"empty": 1, "truncated": 2}
     assert (summary.positive, summary.warned, summary.answered, summary.failed) == ("PNEUMONIA", 1, 5, 3)
+    assert summary.refused == 1
     histogram = summary.histogram()
     assert (histogram[0], histogram[10], histogram[12], histogram[19]) == (1, 1, 1, 2)
     assert sum(histogram) == 5
     assert summary.common["bundle_name"] == "tiny"
+    assert "label" not in summary.common
     assert json.dumps(summary.common)
     assert summary.least(2) == 0.97

@@ -33,6 +33,7 @@ def answer(engine: str, inputs: Path, bundle: Path | None, out: Path) -> Any:
         provider="cpu",
         precision="fp32",
         operating_point=model.classifier.operating_point,
+        gate=model.classifier.gate is not None,
         batch_size=1,
         explain="none",
         explain_if="positive",

@@ -148,6 +148,7 @@ def test_one_record_each_and_no_hang(
         provider="cpu",
         precision="fp32",
         operating_point="balanced",
+        gate=False,
         batch_size=1,
         explain="gradcam",
         explain_if="all",

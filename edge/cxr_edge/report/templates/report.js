@@ -4,8 +4,14 @@
   const { columns, common, positive, pictures } = JSON.parse($("header").textContent);
   const rows = JSON.parse($("entries").textContent);
   const index = Object.fromEntries(columns.map((name, i) => [name, i]));
-  const get = (row, name) => (name in index ? row[index[name]] : ok(row) ? common[name] : null);
+  const get = (row, name) => (name in index ? row[index[name]] : failed(row) ? null : common[name]);
   const ok = (row) => row[index.status] === "ok";
+  const failed = (row) => row[index.status] === "error";
+  const refused = (row) => row[index.status] === "refused";
+  // What stands where an answer would, and its look.
+  const unanswered = (row) => (refused(row) ? "refused" : "not answered");
+  const look = (row) => (refused(row) ? "refused" : "error");
+  const why = (row) => (refused(row) ? get(row, "refusal") : get(row, "error_kind"));
   const probability = (row) => get(row, "probability");
   const isPositive = (row) => probability(row) >= get(row, "threshold");
   const warned = (row) => ok(row) && get(row, "warnings").length > 0;
@@ -36,13 +42,14 @@
       keep: (row) => ok(row) && get(row, "label") === label,
     })),
     { name: "with warnings", className: "warning", keep: warned },
-    { name: "not answered", className: "error", keep: (row) => !ok(row) },
+    { name: "refused", className: "refused", keep: refused },
+    { name: "not answered", className: "error", keep: failed },
   ];
   const orders = {
     probability: [(row) => probability(row), true],
     doubt: [(row) => Math.abs(logit(probability(row)) - logit(get(row, "threshold"))), false],
     name: [null, false],
-    status: [(row) => (ok(row) ? (warned(row) ? 1 : 2) : 0), false],
+    status: [(row) => (failed(row) ? 0 : refused(row) ? 1 : warned(row) ? 2 : 3), false],
   };
   // Distances near 0 and 1 are visible in log-odds; float32 rounds to a bare 0 or 1 beyond the clip.
   const logit = (p) => Math.log(Math.max(p, 1e-9) / Math.max(1 - p, 1e-9));
@@ -65,7 +72,8 @@
     const words = $("text").value.toLowerCase().split(/\s+/).filter(Boolean);
     if (words.length && !haystack) {
       haystack = rows.map((row) =>
-        [get(row, "path"), get(row, "error_kind"), get(row, "error_message"), ...(get(row, "warnings") || [])]
+        [get(row, "path"), get(row, "error_kind"), get(row, "error_message"), get(row, "refusal"),
+          refused(row) ? "refused" : "", ...(get(row, "warnings") || [])]
           .join(" ").toLowerCase());
     }
     const bound = (id, otherwise) => ($(id).value === "" || Number.isNaN(+$(id).value) ? otherwise : +$(id).value);
@@ -82,8 +90,8 @@
     const numeric = $("sort").value === "probability" || $("sort").value === "doubt";
     const sign = state.descending ? -1 : 1;
     view.sort((a, b) => {
-      const unanswered = numeric ? !ok(rows[a]) - !ok(rows[b]) : 0; // they have no place in such an order: last
-      return unanswered || (ok(rows[a]) || !numeric ? sign * (keys[a] - keys[b]) : 0) || a - b;
+      const last = numeric ? !ok(rows[a]) - !ok(rows[b]) : 0; // what has no answer has no place in such an order
+      return last || (ok(rows[a]) || !numeric ? sign * (keys[a] - keys[b]) : 0) || a - b;
     });
     state.active = 0;
     $("shown").value = `${number(view.length)} of ${number(rows.length)}`;
@@ -154,7 +162,7 @@
       image.src = picture(row, name);
       frame.append(image);
     } else {
-      frame.append(make("span", "", ok(row) ? "no picture" : get(row, "error_kind")));
+      frame.append(make("span", "", ok(row) ? "no picture" : why(row)));
     }
     const line = make("div", "said");
     if (ok(row)) {
@@ -162,7 +170,7 @@
       if (warned(row)) line.append(make("span", "flag", "⚠"));
       line.append(make("span", "", said(probability(row))));
     } else {
-      line.append(make("span", "error", "not answered"));
+      line.append(make("span", look(row), unanswered(row)));
     }
     const caption = make("div", "name", fileName(row));
     card.title = get(row, "path");
@@ -190,7 +198,7 @@
   // One radiograph
 
   const units = { width: " px", height: " px", patient_age_years: " years" };
-  const shownAbove = new Set(["warnings", "error_message"]);
+  const shownAbove = new Set(["warnings", "error_message", "refusal"]);
   const names = [...new Set([...columns, ...Object.keys(common)])];
 
   function open(place) {
@@ -220,7 +228,8 @@
       facts.append(make("p", "", `Calibrated probability${of} ${said(probability(row))}${called}.`));
       for (const warning of get(row, "warnings")) facts.append(make("p", "warning", warning));
     } else {
-      facts.append(make("p", "answer error", "not answered"), make("p", "", get(row, "error_message")));
+      const reason = refused(row) ? `${get(row, "refusal")}.` : get(row, "error_message");
+      facts.append(make("p", `answer ${look(row)}`, unanswered(row)), make("p", "", reason));
     }
     const list = make("dl", "facts");
     for (const name of names) {
@@ -293,7 +302,7 @@
       const row = rows[i];
       body.append(line("td", ok(row)
         ? [get(row, "label"), said(probability(row)), get(row, "path"), get(row, "warnings").join(" ")]
-        : ["not answered", "", get(row, "path"), get(row, "error_kind")]));
+        : [unanswered(row), "", get(row, "path"), why(row)]));
     }
     if (view.length > PRINTED) {
       body.append(line("td", ["", "", `${number(view.length - PRINTED)} more are in results.csv`, ""]));

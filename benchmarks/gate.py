@@ -1,0 +1,115 @@
+"""What the gate of a bundle refuses, kind by kind, and what it costs.
+
+python benchmarks/other_images.py OUT; python benchmarks/gate.py --others OUT [MORE ...] prints the share refused of
+every OUT/<kind>, of the radiographs of the test folder as they are and perturbed, of full-size originals, of adults,
+and the time of a prediction with the gate over that without. Precision fp32 unless --precision says otherwise.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from common import ROOT, Image, alternate, inputs_of, parser, test_files
+from cxr_edge.api import Model, load
+from cxr_edge.errors import InputError
+from cxr_edge.gate import refuse
+from cxr_edge.images import read_radiograph
+from cxr_edge.preprocess import to_input
+from cxr_train.perturbations import PERTURBATIONS
+
+Row = tuple[str, list[float]]
+
+
+def scores(model: Model, inputs: Iterable[Image]) -> list[float]:
+    """How unlike chest radiographs they are."""
+    return [
+        float("nan") if each.gate_score is None else each.gate_score
+        for image in inputs
+        for each in model.classifier.predict(image[None])
+    ]
+
+
+def others(model: Model, folders: list[Path]) -> Iterator[Row]:
+    """Pictures that are to be refused; what cannot be read is an error already, and not counted."""
+    for folder in folders:
+        for kind in sorted(path for path in folder.iterdir() if path.is_dir()):
+            images = []
+            for path in sorted(kind.iterdir()):
+                try:
+                    images.append(to_input(read_radiograph(path)))
+                except InputError:
+                    continue
+            yield f"{folder.name}: {kind.name}", scores(model, images)
+
+
+def chests(model: Model, data: Path, every: int) -> Iterator[Row]:
+    """Chest radiographs that are to be answered, and two rows of such that are not as they should be."""
+    files = test_files(data, 10_000)
+    images = inputs_of(files)
+    yield "test radiographs", scores(model, images)
+    levels = [np.rint(image).astype(np.uint8) for image in images[::every]]
+    for name, perturb in PERTURBATIONS.items():
+        yield f"test radiographs, {name}", scores(model, (perturb(image).astype(np.float32) for image in levels))
+    yield "full-size originals", scores(model, inputs_of(sorted((data / "originals").glob("*/*"))))
+    samples = ROOT / "tests" / "data"
+    adults = [samples / "radiographs" / "nih_dx_chest.dcm", samples / "dicom" / "cr_chest_pa_jpeg2000.dcm"]
+    yield "adults", scores(model, inputs_of(adults))
+    turned = [np.ascontiguousarray(np.rot90(image, turns)) for image in images[::every] for turns in (1, 2, 3)]
+    yield "turned by 90, 180 and 270 degrees", scores(model, turned)
+    yield "inverted", scores(model, (255 - image for image in images[::every]))
+
+
+def show(rows: Iterable[Row], threshold: float) -> list[float]:
+    """Prints the rows and gives all their scores."""
+    every = []
+    print("| inputs | number | refused | nearest and farthest score, over the threshold |\n|---|---|---|---|")
+    for name, values in rows:
+        every += values
+        refused = sum(refuse(value, threshold) is not None for value in values)
+        relative = np.array(values) / threshold
+        print(
+            f"| {name} | {len(values)} | {100 * refused / len(values):.1f} % "
+            f"| {np.nanmin(relative):.2f} to {np.nanmax(relative):.2f} |"
+        )
+    return every
+
+
+def cost(gated: Model, open_gate: Model, image: Image, rounds: int) -> float:
+    """Time of a prediction with the gate over that without."""
+
+    def predict(model: Model) -> Callable[[], object]:
+        return lambda: model.classifier.predict(image[None])
+
+    seconds = alternate({"with": predict(gated), "without": predict(open_gate)}, rounds)
+    return seconds["with"] / seconds["without"]
+
+
+def main() -> None:
+    """Prints the tables."""
+    options = parser(__doc__)
+    options.add_argument("--others", type=Path, nargs="*", default=[], help="folders of folders of other pictures")
+    options.add_argument("--precision", default="fp32")
+    options.add_argument("--every", type=int, default=1, help="perturb every n-th test radiograph only")
+    options.add_argument("--rounds", type=int, default=300, help="of the timing; 0 leaves it out")
+    chosen = options.parse_args()
+    gated, ungated = (
+        load(chosen.bundle, provider="cpu", threads=chosen.threads, precision=chosen.precision, gate=gate)
+        for gate in (True, False)
+    )
+    spec = gated.bundle.manifest.gate
+    if spec is None:
+        raise SystemExit(f"{gated.bundle.folder}: the bundle has no gate; add one with cxr-export gate")
+    print(f"{gated.bundle.digest[:12]}, {chosen.precision}, threshold {spec.threshold:.4f}\n")
+    if chosen.others:
+        found = show(others(gated, chosen.others), spec.threshold)
+        refused = sum(refuse(value, spec.threshold) is not None for value in found)
+        print(f"\nAll {len(found)} of them: {100 * refused / len(found):.1f} % refused.\n")
+    show(chests(gated, chosen.data, chosen.every), spec.threshold)
+    if chosen.rounds:
+        (image,) = inputs_of(test_files(chosen.data, 1))
+        print(f"\nPredict with the gate: {cost(gated, ungated, image, chosen.rounds):.3f} times without.")
+
+
+if __name__ == "__main__":
+    main()

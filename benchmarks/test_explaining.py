@@ -1,0 +1,99 @@
+"""Grad-CAM's head and the parts of LIME, each by itself, beside the whole explanation.
+
+pytest benchmarks/test_explaining.py --benchmark-only
+"""
+
+from collections import deque
+
+import numpy as np
+import pytest
+
+from cxr_edge.classifier import Classifier
+from cxr_edge.explainer import Explainer
+from cxr_edge.lime import design
+from cxr_edge.lime.perturber import Perturber
+from cxr_edge.lime.ridge import fit_ridge
+from cxr_edge.lime.surrogate import Surrogate, rings
+from cxr_edge.superpixels import segment
+
+TARGET, PLACES = "PNEUMONIA", 49
+
+
+@pytest.fixture(scope="module")
+def features(model, image):
+    (prediction,) = model.classifier.predict(image[None])
+    return prediction.features
+
+
+@pytest.fixture(scope="module")
+def regions(image):
+    return segment(image)
+
+
+@pytest.fixture(scope="module")
+def masks(regions):
+    return design.folded_hadamard(regions.count, np.random.default_rng(0))
+
+
+@pytest.mark.benchmark(group="grad-cam")
+@pytest.mark.parametrize("method", ["gradcam", "hirescam", "gradcam++"])
+def test_map_from_features(benchmark, model, features, method) -> None:
+    benchmark(model.explainer.gradcam.explain, features, TARGET, method=method)
+
+
+@pytest.mark.benchmark(group="grad-cam")
+def test_enlarge_the_map(benchmark, model, features) -> None:
+    saliency = model.explainer.gradcam.explain(features, TARGET)
+    benchmark(saliency.upsample, 808, 1218)
+
+
+@pytest.mark.benchmark(group="superpixels")
+@pytest.mark.parametrize("method", ["slic", "grid", "quickshift"])
+def test_segment(benchmark, image, method) -> None:
+    if method == "quickshift":
+        pytest.importorskip("skimage", reason="needs the lime extra")
+    benchmark(segment, image, method=method)
+
+
+@pytest.mark.benchmark(group="lime, one block of 64 perturbations")
+def test_draw_the_design(benchmark, regions) -> None:
+    benchmark(design.folded_hadamard, regions.count, np.random.default_rng(0))
+
+
+@pytest.mark.benchmark(group="lime, one block of 64 perturbations")
+def test_compose_the_perturbations(benchmark, image, regions, masks) -> None:
+    perturber = Perturber(image, regions)
+    benchmark(lambda: deque(perturber.batches(masks), maxlen=0))
+
+
+@pytest.mark.benchmark(group="lime, one block of 64 perturbations")
+@pytest.mark.parametrize("blocks", [1, 16])
+def test_solve_the_surrogate(benchmark, regions, blocks) -> None:
+    random = np.random.default_rng(0)
+    surrogate = Surrogate(rings(regions, 7, 7))
+    for _ in range(blocks):
+        masks = design.folded_hadamard(regions.count, random)
+        surrogate.add(masks, random.normal(size=len(masks)), random.normal(size=(len(masks), PLACES)))
+    benchmark(surrogate.estimate)
+
+
+@pytest.mark.benchmark(group="lime, one block of 64 perturbations")
+def test_take_scores_into_the_surrogate(benchmark, regions, masks) -> None:
+    random = np.random.default_rng(0)
+    scores, contributions = random.normal(size=len(masks)), random.normal(size=(len(masks), PLACES))
+    benchmark(Surrogate(rings(regions, 7, 7)).add, masks, scores, contributions)
+
+
+@pytest.mark.benchmark(group="lime, the package's surrogate, 1000 samples")
+@pytest.mark.parametrize("selection", ["none", "highest_weights", "forward_selection"])
+def test_solve_as_the_package_does(benchmark, regions, selection) -> None:
+    masks = design.independent(regions.count, 1000, np.random.RandomState(0))
+    scores = np.random.default_rng(0).normal(size=len(masks))
+    benchmark(fit_ridge, masks, scores, features=6, selection=selection)
+
+
+@pytest.mark.benchmark(group="lime, whole")
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_explain_one_radiograph(benchmark, bundle, image, precision) -> None:
+    lime = Explainer(Classifier(bundle, provider="cpu", precision=precision)).lime
+    benchmark.pedantic(lime.explain, (image, TARGET), {"samples": 64}, rounds=10, warmup_rounds=1)

@@ -1,0 +1,159 @@
+"""``cxr-edge bench``: how fast is it here, and has that changed?"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxr_edge.commands import options
+
+_PLOT_SIZES = "1,2,4,8,16"
+
+
+def bench(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[FILE|FOLDER]...",
+            help="Radiographs to measure with, at most 16 of them.",
+            show_default="a synthetic JPEG",
+        ),
+    ] = None,
+    task: Annotated[
+        str, typer.Option(metavar="LIST", help="Of predict, gradcam, lime, start (a whole process).")
+    ] = "predict,gradcam,lime,start",
+    scope: Annotated[
+        str, typer.Option(metavar="LIST", help="session: ready input to numbers; file: file to its record.")
+    ] = "session,file",
+    precision: Annotated[
+        str | None, typer.Option(metavar="LIST", help="Of fp32, int8.", show_default="all that the bundle has")
+    ] = None,
+    batch_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST", help="Radiographs in a run of predict.", show_default=f"1,8; --plot {_PLOT_SIZES}"
+        ),
+    ] = None,
+    provider: Annotated[
+        str, typer.Option(metavar="LIST", help="Where to compute, such as cpu,cuda; see predict --help.")
+    ] = "auto",
+    threads: Annotated[
+        str | None, typer.Option(metavar="LIST", help="Threads for one inference.", show_default="every usable core")
+    ] = None,
+    window: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Least length of a window; it holds 5 runs at least.")
+    ] = 0.5,
+    within: Annotated[
+        float, typer.Option(metavar="PERCENT", help="A case ends when three windows in a row agree this closely.")
+    ] = 10.0,
+    max_windows: Annotated[int, typer.Option(metavar="N", help="Give up on agreement after so many.")] = 10,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the JSON here.", show_default=False)
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(metavar="BEFORE", help="A file of --out: print now / before as well.", show_default=False),
+    ] = None,
+    across_machines: Annotated[
+        bool, typer.Option("--across-machines", help="Compare with figures of another machine, too.")
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw the latency of predict against batch size.", show_default=False),
+    ] = None,
+    bundle: options.Bundle = None,
+) -> None:
+    """Measure latency and throughput of predictions and explanations on this machine.
+
+    A LIST is separated by commas, and every combination is measured: runs are repeated until three windows in a row
+    agree on latency and throughput. The default takes about a minute. Close other programs first.
+    """
+    if batch_size is None:
+        batch_size = "1,8" if plot is None else _PLOT_SIZES
+    sizes = _numbers("batch-size", batch_size)
+    counts: tuple[int | None, ...] = (None,) if threads is None else _numbers("threads", threads)
+    from cxr_edge.bench import (
+        Networks,
+        Rule,
+        Selection,
+        Suite,
+        check_machine,
+        check_plot,
+        check_writable,
+        draw,
+        look_around,
+        open_inputs,
+        read_report,
+        to_text,
+        write,
+    )
+    from cxr_edge.bench import compare as compared
+
+    selection = Selection(_words(task), _words(scope), sizes)
+    rule = Rule(window=window, within=within / 100, max_windows=max_windows)
+    networks = Networks(_words(provider), None if precision is None else _words(precision), counts)
+    before = None if compare is None else read_report(compare)
+    if plot is not None:
+        check_plot(selection)
+    for path in filter(None, (out, plot)):
+        check_writable(path)
+    suite = Suite(networks, selection, bundle=bundle)
+    environment = look_around(cuda="cuda" in suite.reasons)
+    if environment.busy:
+        typer.echo(f"Other programs are running (load {environment.load:.1f}); figures will be too slow.", err=True)
+    if before and not across_machines:
+        check_machine(before.environment, environment)
+    with open_inputs(paths or []) as (files, inputs), _progress() as progress:
+        report = suite.run(files, inputs, environment, rule=rule, progress=progress)
+    comparison = before and compared(before, report)
+    text = to_text(report.to_json() | ({"comparison": comparison.to_json()} if comparison else {}))
+    if out is not None:
+        write(out, text.encode("ascii"))
+    if plot is not None:
+        write(plot, draw(report))
+    if json:
+        typer.echo(text, nl=False)
+        return
+    from rich.console import Console
+
+    from cxr_edge.bench.table import show, show_comparison
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160  # a file has no edge to cut columns off at
+    show(report, console, reasons=suite.reasons)
+    if comparison:
+        show_comparison(comparison, console)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word for word in (part.strip() for part in text.split(",")) if word))
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    words = _words(text)
+    if not words or not all(word.isascii() and word.isdecimal() and int(word) > 0 for word in words):
+        raise typer.BadParameter(f"{text!r}; expected numbers from 1 on, such as 1,8", param_hint=f"--{option}")
+    return tuple(dict.fromkeys(int(word) for word in words))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Say on a terminal what is being measured, and remove it in the end; elsewhere say nothing."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (MofNCompleteColumn(), BarColumn(20), TextColumn("{task.description}"))
+    console = Console(stderr=True)
+    # Drawn between cases only: a thread that draws meanwhile would be measured as well.
+    bar = Progress(*columns, console=console, transient=True, auto_refresh=False, disable=not console.is_terminal)
+    with bar:
+        shown = bar.add_task("", visible=False)
+
+        def say(text: str, done: int, total: int) -> None:
+            bar.update(shown, description=text, completed=done, total=total, visible=True, refresh=True)
+
+        yield say

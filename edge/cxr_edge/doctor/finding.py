@@ -1,0 +1,56 @@
+"""What one check found, and all of them together."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+SCHEMA = 1
+Status = Literal["ok", "note", "fault"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found.
+
+    Attributes:
+        area: What it belongs to, a heading of the table.
+        name: What was checked; area and name together are stable for scripts.
+        status: ``ok``; ``note``, which is good to know and fails nothing; ``fault``.
+        summary: One sentence for people.
+        facts: The same for machines.
+        cure: Lines to type, or what else to do.
+        exit_code: What a fault makes the command exit with.
+    """
+
+    area: str
+    name: str
+    status: Status
+    summary: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    cure: tuple[str, ...] = ()
+    exit_code: int = 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings, what everything else rests on first.
+
+    Attributes:
+        findings: The findings.
+    """
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def faults(self) -> tuple[Finding, ...]:
+        """What has to be mended."""
+        return tuple(finding for finding in self.findings if finding.status == "fault")
+
+    @property
+    def exit_code(self) -> int:
+        """That of the first fault, which the others may come from; 0 without any."""
+        return self.faults[0].exit_code if self.faults else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the record, schema 1."""
+        checks = [asdict(finding) for finding in self.findings]
+        return {"schema": SCHEMA, "healthy": not self.faults, "exit_code": self.exit_code, "checks": checks}

@@ -1,0 +1,158 @@
+"""The gate: one more output that changes no other, a distance as by definition, a bundle that refuses."""
+
+import shutil
+from collections import Counter
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from small import DATA, SIZE
+
+import cxr_edge
+from cxr_edge.bundle import Bundle
+from cxr_edge.errors import UsageError
+from cxr_edge.sessions import open_session
+from cxr_export.distance import Distance
+from cxr_export.errors import ConversionError
+from cxr_export.gate import add_gate, hold_out
+from cxr_export.loss import quantize_bundle
+from cxr_export.quantisation import quantize
+from cxr_export.radiographs import noise, read_split
+from cxr_export.taps import describing_tensors, descriptors, with_descriptor
+from cxr_export.variations import varied
+
+OUTPUTS = ["logodds", "probability", "features"]
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return read_split(DATA, "train", size=(SIZE, SIZE)).pixels
+
+
+@pytest.fixture(scope="module")
+def fp32(bundle):
+    return bundle.model("classifier.onnx")
+
+
+@pytest.fixture(scope="module")
+def gated(fp32):
+    return with_descriptor(fp32, describing_tensors(fp32))
+
+
+def outputs(model, pixels):
+    return open_session(model, provider="cpu").run({"pixels": pixels}, OUTPUTS)
+
+
+def loaded_operators(model, folder):
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(folder / "loaded.onnx")
+    options.log_severity_level = 3
+    ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return Counter(node.op_type for node in onnx.load(folder / "loaded.onnx").graph.node)
+
+
+def test_the_descriptor_holds_channel_means_and_the_other_outputs_stay(fp32, gated, pixels):
+    assert len(describing_tensors(fp32)) == 2  # the depthwise one is passed over
+    found = descriptors(gated, pixels)
+    assert found.shape == (len(pixels), 8 + 12)
+    before, after = outputs(fp32, pixels), outputs(gated, pixels)
+    np.testing.assert_allclose(found[:, 8:], before[2].mean((1, 2)), rtol=1e-4, atol=1e-6)
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_second_time_replaces_the_first(fp32, gated):
+    assert describing_tensors(gated) == describing_tensors(fp32)
+    assert with_descriptor(gated, describing_tensors(gated)) == gated
+
+
+def test_int8_keeps_its_integers_whichever_came_first(fp32, gated, pixels, tmp_path):
+    int8, _ = quantize(fp32, pixels)
+    integer = loaded_operators(int8, tmp_path)["QLinearConv"]
+    expected = descriptors(gated, pixels)
+    for model in (with_descriptor(int8, describing_tensors(fp32)), quantize(gated, pixels)[0]):
+        assert loaded_operators(model, tmp_path)["QLinearConv"] == integer == 3
+        np.testing.assert_allclose(outputs(model, pixels)[0], outputs(int8, pixels)[0], atol=1e-5)
+        assert np.abs(descriptors(model, pixels) - expected).mean() < 0.1 * expected.std()
+
+
+def test_a_graph_without_the_feature_map_is_an_error(fp32):
+    with pytest.raises(ConversionError, match="no feature map"):
+        with_descriptor(fp32, ["nothing of that name"])
+
+
+def test_the_score_is_the_distance_of_its_definition():
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(12, 12))
+    radiographs = (rng.normal(size=(400, 12)) @ mix + 5).astype(np.float32)
+    radiographs[:, 3] = 0.25  # a channel that is silent on radiographs
+    distance = Distance.of(radiographs)
+    assert distance.directions.shape == (12, 6)
+    others = np.concatenate([radiographs[:5], radiographs[:5] + 40]).astype(np.float32)
+
+    standard = (others - distance.mean) / distance.scale
+    learned = (radiographs - distance.mean) / distance.scale
+    values, vectors = np.linalg.eigh(learned.T @ learned / len(learned))
+    values[:-6] = values[:-6].mean()
+    expected = np.sqrt(((standard @ vectors) ** 2 / values).mean(1))
+    gate = open_session(distance.graph().SerializeToString(), provider="cpu", threads=1)
+    (found,) = gate.run({"descriptor": others}, ["score"])
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+    (near,) = gate.run({"descriptor": radiographs}, ["score"])
+    assert np.mean(near**2) == pytest.approx(1, abs=0.15)
+    assert found[5:].min() > near.max()
+
+
+def test_a_number_that_is_none_stays_one():
+    distance = Distance.of(np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32))
+    gate = open_session(distance.graph().SerializeToString(), provider="cpu", threads=1)
+    assert np.isnan(gate.run({"descriptor": np.full((1, 6), np.nan, np.float32)}, ["score"])[0]).all()
+
+
+def test_files_of_one_patient_are_held_out_together():
+    names = tuple(
+        f"{patient}{file}.jpeg"
+        for patient in (*(f"person{n}_virus" for n in range(6)), *(f"NORMAL2-IM-{n:04}" for n in range(6)))
+        for file in ("_1" if "person" in patient else "-0001", "_2" if "person" in patient else "-0002")
+    )
+    held = hold_out(names)
+    assert held.sum() == 6
+    assert (held[::2] == held[1::2]).all()
+    with pytest.raises(UsageError, match="at least 2"):
+        hold_out(("person1_virus_1.jpeg", "person1_virus_2.jpeg"))
+
+
+def test_copies_differ_and_are_the_same_every_time(pixels):
+    copies = varied(pixels, seed=1)
+    assert copies.shape == pixels.shape
+    assert copies.dtype == np.float32
+    assert (copies.min(), copies.max()) >= (0, 0)
+    assert copies.max() <= 255
+    np.testing.assert_array_equal(copies, varied(pixels, seed=1))
+    assert (copies != np.rint(pixels)).any(axis=(1, 2)).mean() > 0.5
+
+
+def test_the_bundle_gets_the_file_the_threshold_and_a_new_seal(bundle_folder, tmp_path):
+    out = shutil.copytree(bundle_folder, tmp_path / "bundle")
+    before = Bundle.open(out)
+    quantize_bundle(before, data=DATA)
+    report = add_gate(Bundle.open(out), data=DATA)
+    after = Bundle.open(out)
+    assert after.digest != before.digest
+    assert after.manifest.gate.threshold == report.threshold > 0
+    assert set(report.refused) == {"fp32", "int8"}
+    assert report.learned_from + report.held_out == len(read_split(DATA, "train", size=(SIZE, SIZE)).pixels)
+    card = after.path("MODEL_CARD.md").read_text("utf-8")
+    assert "## What is refused" in card
+    assert f"{report.threshold:.4f}" in card
+    assert "images that are no chest radiograph" not in card
+
+    add_gate(after, data=DATA)
+    assert Bundle.open(out).digest == after.digest
+    quantize_bundle(after, data=DATA)  # from the classifier that has the output already
+    for precision in ("fp32", "int8"):
+        model = cxr_edge.load(out, provider="cpu", precision=precision)
+        strange = model.predict(noise(1, size=(SIZE, SIZE))[0].astype(np.uint8))
+        assert strange.refusal
+        assert model.predict(next((DATA / "train" / "NORMAL").glob("*.jpeg"))).gate_score < strange.gate_score

@@ -1,0 +1,186 @@
+"""The command's work: a bundle and radiographs in, a folder with the audit out."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from cxr_edge import __version__
+from cxr_edge.api import Model, load
+from cxr_edge.errors import OutputError, UsageError
+from cxr_edge.sessions import Provider
+from cxr_train.audit.attributes import attributes
+from cxr_train.audit.bars import BARS
+from cxr_train.audit.discrimination import discriminate
+from cxr_train.audit.evidence import ClassEvidence, evidence
+from cxr_train.audit.figures import draw
+from cxr_train.audit.gallery import hang
+from cxr_train.audit.markers import mark
+from cxr_train.audit.originals import compare_originals, pair_up
+from cxr_train.audit.page import write_page
+from cxr_train.audit.probes import hide_lungs, probe
+from cxr_train.audit.record import FILE, SCHEMA, plain, read_record, write_record
+from cxr_train.audit.refusals import check_others, refusals
+from cxr_train.audit.reliability import reliability
+from cxr_train.audit.setting import Setting
+from cxr_train.audit.shortcuts import shortcuts
+from cxr_train.dataset import find_samples, read_images, read_masks
+
+FIGURES = "figures"
+_console = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an audit is to look at.
+
+    Attributes:
+        bundle: The bundle's folder; None takes the one that comes with the package.
+        data: The Kaggle folder.
+        split: Which of its folders.
+        masks: Lung masks; None leaves out where the evidence lies.
+        others: Pictures that are no chest radiographs, a folder for each kind.
+        originals: Full-size originals of images in ``data``, a folder for each class.
+        name: What the bundle is called on the page; None takes its own name and version.
+        lime: How many images of each class LIME explains; None means all.
+        resamples: Bootstrap samples behind each interval.
+        seed: Of the bootstrap.
+        precision: Which of the bundle's networks.
+        provider: What runs it.
+        threads: Threads for one inference; None takes every core this process may use.
+        beside: Other audits that stand beside this one.
+    """
+
+    bundle: Path | None
+    data: Path
+    split: str = "test"
+    masks: Path | None = None
+    others: Path | None = None
+    originals: Path | None = None
+    name: str | None = None
+    lime: int | None = None
+    resamples: int = 1000
+    seed: int = 0
+    precision: str = "fp32"
+    provider: Provider = "auto"
+    threads: int | None = None
+    beside: tuple[Path, ...] = field(default_factory=tuple)
+
+
+def audit(plan: Plan, out: Path) -> dict[str, Any]:
+    """Measures a bundle and writes ``audit.json``, ``audit.html`` and figures.
+
+    Args:
+        plan: What to look at.
+        out: Folder to write into.
+
+    Returns:
+        The content of ``audit.json``.
+
+    Raises:
+        UsageError: A folder is not as expected.
+        BundleError: The bundle is missing or was changed.
+        ProviderError: The provider does not run here.
+        OutputError: The folder cannot be written.
+    """
+    # What is quick to refuse comes before the minutes of work.
+    beside = [read_record(path) for path in plan.beside]
+    pairs = None if plan.originals is None else pair_up(plan.originals, plan.data)
+    if plan.others is not None:
+        check_others(plan.others)
+    try:
+        (out / FIGURES).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error}); name another folder with --out") from error
+
+    model = load(plan.bundle, provider=plan.provider, threads=plan.threads, precision=plan.precision)
+    spec = model.bundle.manifest.input
+    images = read_images(find_samples(plan.data, [plan.split]), height=spec.height, width=spec.width)
+    masks = None
+    if plan.masks is not None:
+        masks = read_masks(images.samples, plan.masks, height=spec.height, width=spec.width)
+    _say(f"{len(images.samples)} radiographs")
+    setting = Setting.of(model, images, masks=masks, resamples=plan.resamples, seed=plan.seed)
+    if not np.isfinite(setting.answers.logodds).all():
+        raise UsageError(f"{model.bundle.folder}: the network answers NaN or infinity; export the bundle again")
+    measured, where = _measure(setting, plan, pairs)
+    values = plain({**_heading(model, setting, plan), **measured})
+    values["bars"] = [bar.judge(values) for bar in BARS]
+    write_record(out / FILE, values)
+    _say("figures and page")
+    draw([values, *beside], out / FIGURES)
+    hung = hang(setting, where, out / FIGURES) if where else ()
+    write_page(out / "audit.html", [values, *beside], figures=out / FIGURES, hung=hung)
+    return values
+
+
+def _measure(
+    setting: Setting, plan: Plan, pairs: list[tuple[Path, Path]] | None
+) -> tuple[dict[str, Any], dict[str, ClassEvidence] | None]:
+    known = attributes(setting.images)
+    _say("discrimination, calibration and shortcuts")
+    out: dict[str, Any] = {
+        "discrimination": discriminate(setting, known).to_json(),
+        "reliability": reliability(setting).to_json(),
+        "shortcuts": [each.to_json() for each in shortcuts(setting, known)],
+        "probes": [],
+    }
+    for outcome in probe(setting):
+        _say(f"probe {outcome.name}: {100 * outcome.flips.value:.1f} % of the labels flip")
+        out["probes"].append(outcome.to_json())
+    _say("markers")
+    out["markers"] = mark(setting).to_json()
+    _say("gate")
+    out["gate"] = refusals(setting, plan.others).to_json()
+    out["originals"] = None if pairs is None else compare_originals(setting, pairs).to_json()
+    _say("evidence: Grad-CAM and LIME")
+    where, hidden = evidence(setting, lime=plan.lime), hide_lungs(setting)
+    out["evidence"] = where and {name: each.to_json() for name, each in where.items()}
+    out["hidden"] = hidden and hidden.to_json()
+    return out, where
+
+
+def _heading(model: Model, setting: Setting, plan: Plan) -> dict[str, Any]:
+    bundle = model.bundle
+    manifest, images = bundle.manifest, setting.images
+    return {
+        "schema": SCHEMA,
+        "kind": "audit",
+        "name": plan.name or f"{manifest.name} {manifest.version}",
+        "command": shlex.join(["cxr-train", *sys.argv[1:]]),
+        "date": datetime.now(UTC).date().isoformat(),
+        "tools": {name: version(name) for name in ("numpy", "opencv-python-headless", "scikit-learn")}
+        | {"cxr-edge": __version__, "python": platform.python_version(), "provider": model.classifier.session.provider},
+        "bundle": {
+            **bundle.to_json(),
+            "positive": manifest.positive,
+            "precision": plan.precision,
+            "operating_point": manifest.operating_points.default,
+            "threshold": setting.threshold,
+            "gate": manifest.gate and vars(manifest.gate),
+            "lungs": manifest.lungs and vars(manifest.lungs),
+            "bytes": sum(record.bytes for record in manifest.files.values()),
+            "files": {name: record.sha256 for name, record in manifest.files.items() if name.endswith(".onnx")},
+        },
+        "data": {
+            "split": plan.split,
+            "images": {name: int(rows.sum()) for name, rows in setting.classes.items()},
+            "patients": len(set(images.patients)),
+            "unreadable": [path.name for path, _ in images.unreadable],
+            "masked": int(setting.masked.sum()),
+        },
+        "interval": f"95 %, {plan.resamples} bootstrap samples of patients, seed {plan.seed}",
+    }
+
+
+def _say(text: str) -> None:
+    _console.print(text, style="dim", highlight=False)

@@ -1,0 +1,122 @@
+"""What a trustworthy bundle must reach, held against an audit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Audit = Mapping[str, Any]
+_PERCENT, _PLAIN = "%", ""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One requirement.
+
+    Attributes:
+        what: What is required of what.
+        least: The smallest value that meets it; None where there is a ``most``.
+        most: The largest value that meets it; None where there is a ``least``.
+        unit: ``%`` shows the value as a percentage.
+        read: Finds the value in an audit; None where the audit did not measure it.
+    """
+
+    what: str
+    read: Callable[[Audit], float | None]
+    least: float | None = None
+    most: float | None = None
+    unit: str = _PERCENT
+
+    @property
+    def limit(self) -> str:
+        """The requirement in words."""
+        return f"at least {self.shown(self.least)}" if self.least is not None else f"at most {self.shown(self.most)}"
+
+    def shown(self, value: float | None) -> str:
+        """A value as people read it."""
+        if value is None:
+            return "not measured"
+        return f"{100 * value:.4g} %" if self.unit == _PERCENT else f"{value:.3f}{self.unit}"
+
+    def met(self, value: float | None) -> bool | None:
+        """Whether a value meets the bar; None where it was not measured."""
+        if value is None:
+            return None
+        return value >= self.least if self.least is not None else value <= (self.most or 0)
+
+    def judge(self, audit: Audit) -> dict[str, Any]:
+        """The bar with the audit's value."""
+        value = self.read(audit)
+        return {
+            "what": self.what,
+            "limit": self.limit,
+            "value": value,
+            "shown": self.shown(value),
+            "met": self.met(value),
+        }
+
+
+def _metric(name: str) -> Callable[[Audit], float | None]:
+    def read(audit: Audit) -> float | None:
+        points = audit["discrimination"]["points"]
+        shipped = next(point for point in points.values() if point["shipped"])
+        return shipped["metrics"][name]["value"]
+
+    return read
+
+
+def _inside(part: str) -> Callable[[Audit], float | None]:
+    def read(audit: Audit) -> float | None:
+        return audit["evidence"] and audit["evidence"][audit["bundle"]["positive"]]["means"][part]["value"]
+
+    return read
+
+
+def _flips(*names: str) -> Callable[[Audit], float | None]:
+    """The most labels that one of some probes flips."""
+    return lambda audit: max(each["flips"]["value"] for each in audit["probes"] if each["name"] in names)
+
+
+def _gate(part: str) -> Callable[[Audit], float | None]:
+    def read(audit: Audit) -> float | None:
+        counts = audit["gate"][part]
+        return counts and counts["share"] and counts["share"]["value"]
+
+    return read
+
+
+BARS: Sequence[Bar] = (
+    Bar("recall at the shipped operating point", _metric("recall"), least=0.994),
+    Bar("specificity at the shipped operating point", _metric("specificity"), least=0.65),
+    Bar("AUROC", _metric("auroc"), least=0.975, unit=_PLAIN),
+    Bar("expected calibration error", lambda audit: audit["reliability"]["ece"]["value"], most=0.05, unit=_PLAIN),
+    Bar("Grad-CAM inside the lungs, positive class", _inside("gradcam"), least=0.5),
+    Bar("LIME's positive weight inside the lungs, positive class", _inside("lime"), least=0.6),
+    Bar("labels flipped by a black border of 16 pixels", _flips("border"), most=0.02),
+    Bar("labels flipped by black corners", _flips("corners"), most=0.02),
+    Bar("labels flipped by a blur of 1.5 pixels", _flips("blur"), most=0.04),
+    Bar("labels flipped by half the resolution", _flips("down-up"), most=0.03),
+    Bar("labels flipped by gamma 0.7 or 1.4, the worse", _flips("gamma 0.7", "gamma 1.4"), most=0.02),
+    Bar("labels flipped by contrast 0.7", _flips("contrast 0.7"), most=0.02),
+    Bar("labels flipped by noise of 8 grey levels", _flips("noise 8"), most=0.02),
+    Bar(
+        "labels flipped by an R or L in a corner, the worst of eight",
+        lambda audit: max(each["flips"]["value"] for each in audit["markers"]["pasted"]),
+        most=0.003,
+    ),
+    Bar("other pictures that the gate refuses", _gate("all_others"), least=0.98),
+    Bar("radiographs that the gate refuses", _gate("all_radiographs"), most=0.01),
+    Bar(
+        "originals called like their copies",
+        lambda audit: audit["originals"] and audit["originals"]["same"] / audit["originals"]["pairs"],
+        least=79 / 80,
+    ),
+    Bar(
+        "Dice of the bundle's lung outline, as its manifest states",
+        lambda audit: audit["bundle"]["lungs"] and audit["bundle"]["lungs"]["dice"],
+        least=0.93,
+        unit=_PLAIN,
+    ),
+    Bar("size of the bundle", lambda audit: audit["bundle"]["bytes"] / 1e6, most=25, unit=" MB"),
+)
