@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tiny import write_tiny_bundle
+from tiny import add_tiny_lungs, write_tiny_bundle
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,3 +35,9 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gated_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with a gate that refuses what is nearly black or nearly white."""
     return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "gated", gate=True)
+
+
+@pytest.fixture(scope="session")
+def lung_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a segmenter that takes what is bright for lungs."""
+    return add_tiny_lungs(write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "lungs"))

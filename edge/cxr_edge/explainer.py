@@ -4,11 +4,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cxr_edge.classifier import Classifier
 from cxr_edge.errors import InputError, UsageError
+from cxr_edge.evidence import Evidence, weigh
 from cxr_edge.gradcam import GradCam
 from cxr_edge.lime.engine import DEFAULT_STABILITY, REFERENCE_SAMPLES, Lime
 from cxr_edge.lime.explanation import LimeExplanation, Mode, Score
+from cxr_edge.lungs import LungSegmenter
 from cxr_edge.preprocess import to_input
 from cxr_edge.records import RESEARCH_USE, Answer
 from cxr_edge.saliency import CamMethod, SaliencyMap
@@ -59,22 +64,44 @@ class Explanation:
         target: The label that the maps speak for.
         saliency: Grad-CAM or a relative, if asked for.
         lime: The LIME explanation, if asked for.
+        evidence: How much of them lies in the lungs; None if the bundle cannot outline lungs.
     """
 
     answer: Answer
     target: str
     saliency: SaliencyMap | None
     lime: LimeExplanation | None
+    evidence: Evidence | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The answer's warnings, and what the evidence adds.
+
+        Where the evidence for a label lies that was not given speaks neither for nor against the answer.
+        """
+        evidence = self.evidence
+        tells = evidence is not None and (self.target == self.answer.label or evidence.outline.doubt is not None)
+        return self.answer.warnings + (evidence.warnings if evidence is not None and tells else ())
 
     def to_json(self) -> dict[str, object]:
         """Give the record of the answer with its explanations, schema 1."""
-        maps = {"saliency": self.saliency, "lime": self.lime}
         return {
             **self.answer.to_json(),
+            "warnings": list(self.warnings),
             "target": self.target,
-            "explanations": {name: each.to_json() for name, each in maps.items() if each is not None},
+            "explanations": self.maps_to_json(),
+            **self.evidence_to_json(),
             "research_use": RESEARCH_USE,
         }
+
+    def maps_to_json(self) -> dict[str, object]:
+        """Give the explanations by name, as far as they were asked for."""
+        maps = {"saliency": self.saliency, "lime": self.lime}
+        return {name: each.to_json() for name, each in maps.items() if each is not None}
+
+    def evidence_to_json(self) -> dict[str, object]:
+        """Give ``evidence``, or nothing if the bundle cannot outline lungs."""
+        return {} if self.evidence is None else {"evidence": self.evidence.to_json()}
 
 
 class Explainer:
@@ -97,6 +124,15 @@ class Explainer:
     def lime(self) -> Lime:
         """The LIME engine of the classifier."""
         return Lime(self._classifier, self.gradcam)
+
+    @cached_property
+    def lungs(self) -> LungSegmenter | None:
+        """What outlines the lungs, on the same provider; None if the bundle has nothing that does."""
+        session = self._classifier.session
+        provider: Literal["cpu", "cuda"] = "cuda" if session.provider == "cuda" else "cpu"
+        if self._classifier.bundle.manifest.lungs is None:
+            return None
+        return LungSegmenter(self._classifier.bundle, provider=provider, threads=session.threads)
 
     def explain(
         self,
@@ -130,16 +166,18 @@ class Explainer:
                 kind="refused",
             )
         label = answer.label if target == "predicted" else target
-        saliency = explained = None
+        spec = self._classifier.bundle.manifest.input
+        image = to_input(answer.radiograph, height=spec.height, width=spec.width)
+        saliency = explained = evidence = None
         if method != "lime":
             saliency = self.gradcam.explain(answer.prediction.features, label, method=cam)
         if method != "gradcam":
-            explained = self._run_lime(answer, label, lime or LimeOptions())
-        return Explanation(answer, label, saliency, explained)
+            explained = self._run_lime(image, label, lime or LimeOptions())
+        if self.lungs is not None:
+            evidence = weigh(self.lungs.outline(image), label, saliency, explained)
+        return Explanation(answer, label, saliency, explained, evidence)
 
-    def _run_lime(self, answer: Answer, label: str, options: LimeOptions) -> LimeExplanation:
-        spec = self._classifier.bundle.manifest.input
-        image = to_input(answer.radiograph, height=spec.height, width=spec.width)
+    def _run_lime(self, image: NDArray[np.float32], label: str, options: LimeOptions) -> LimeExplanation:
         if options.mode == "reference":
             return self.lime.explain_reference(
                 image,

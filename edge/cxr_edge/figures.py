@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge import rendering
+from cxr_edge.evidence import CAM_NAMES, Evidence
 from cxr_edge.explainer import Explanation
 from cxr_edge.lime.explanation import LimeExplanation
 from cxr_edge.radiograph import Radiograph
@@ -15,7 +16,6 @@ from cxr_edge.saliency import SaliencyMap
 
 _PANEL = (640, 1000)  # longer side of a panel of the figure: text stays legible, the figure stays openable
 _SINGLE = (448, 4096)  # of a single picture: its own resolution almost always
-_CAM_NAMES = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM", "gradcam++": "Grad-CAM++"}
 
 
 def draw(explanation: Explanation) -> Iterator[tuple[str, Picture]]:
@@ -31,7 +31,7 @@ def draw(explanation: Explanation) -> Iterator[tuple[str, Picture]]:
     picture, factor = rendering.grey_picture(radiograph, smallest=_PANEL[0], largest=_PANEL[1])
     panels = [Panel(picture, "Original")]
     if saliency is not None:
-        panels.append(_heat_panel(picture, saliency))
+        panels.append(_heat_panel(picture, saliency, explanation.evidence))
     if lime is not None:
         panels.append(_tint_panel(picture, lime))
     note = "Green raises it, hatched red lowers it, clear where the 95 % interval holds 0; numbers give the rank."
@@ -40,16 +40,19 @@ def draw(explanation: Explanation) -> Iterator[tuple[str, Picture]]:
     picture, factor = rendering.grey_picture(radiograph, smallest=_SINGLE[0], largest=_SINGLE[1])
     if saliency is not None:
         caption = _caption(explanation, saliency, None, factor)
-        yield "gradcam.png", rendering.compose([_heat_panel(picture, saliency)], caption)
+        yield "gradcam.png", rendering.compose([_heat_panel(picture, saliency, explanation.evidence)], caption)
     if lime is not None:
         for name, panel, note in _lime_singles(picture, lime):
             yield name, rendering.compose([panel], _caption(explanation, None, lime, factor, note=note))
 
 
-def _heat_panel(picture: Picture, saliency: SaliencyMap) -> Panel:
-    values = saliency.upsample(*picture.shape[:2])
-    title = f"{_CAM_NAMES[saliency.method]} for {saliency.target}"
-    return Panel(rendering.heat(picture, values), title, rendering.heat_bar(), ("peak", "0"))
+def _heat_panel(picture: Picture, saliency: SaliencyMap, evidence: Evidence | None) -> Panel:
+    drawn = rendering.heat(picture, saliency.upsample(*picture.shape[:2]))
+    if evidence is not None and not evidence.outline.doubt:
+        lungs = rendering.enlarge_mask(evidence.outline.mask, *picture.shape[:2])
+        drawn = rendering.outline(drawn, lungs, rendering.LUNG, thin=True)
+    title = f"{CAM_NAMES[saliency.method]} for {saliency.target}"
+    return Panel(drawn, title, rendering.heat_bar(), ("peak", "0"))
 
 
 def _tint_panel(picture: Picture, lime: LimeExplanation) -> Panel:
@@ -106,11 +109,14 @@ def _caption(
     called = f"called {positive} from {_probability(prediction.threshold)} on"
     probability = f"calibrated probability of {positive} {_probability(prediction.probability)}"
     lines = [f"{prediction.label}: {probability}, {called} (operating point {prediction.operating_point})"]
-    lines.extend(f"Warning: {_ascii(warning)}" for warning in explanation.answer.warnings)
+    if explanation.evidence is not None and explanation.evidence.sentence:
+        line = " Thin white line: the lungs." if saliency is not None else ""
+        lines.append(explanation.evidence.sentence + line)
+    lines.extend(f"Warning: {_ascii(warning)}" for warning in explanation.warnings)
     if saliency is not None:
         cells = f"{saliency.raw.shape[0]} x {saliency.raw.shape[1]} cells"
         lines.append(
-            f"{_CAM_NAMES[saliency.method]}: where the last convolutional map ({cells}) speaks for {saliency.target}; "
+            f"{CAM_NAMES[saliency.method]}: where the last convolutional map ({cells}) speaks for {saliency.target}; "
             f"colours scaled to its peak, {saliency.peak:.3g}."
         )
     if lime is not None:

@@ -83,11 +83,19 @@ class GateSpec:
 
 @dataclass(frozen=True)
 class LungSpec:
-    """The graph that outlines the lungs, with its Dice coefficient where that was measured."""
+    """The graph that outlines the lungs.
+
+    Attributes:
+        file: Its name.
+        dice: Mean Dice coefficient with outlines that people drew.
+        measured_on: Where.
+        training: How it was trained and all it reached, as the training wrote it.
+    """
 
     file: str
     dice: float
     measured_on: str
+    training: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

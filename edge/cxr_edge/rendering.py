@@ -14,6 +14,7 @@ Picture = NDArray[np.uint8]
 # Bluish green and red of unlike lightness; cons are hatched as well, so that no colour has to be told from another.
 PRO = (115, 158, 0)
 CON = (30, 50, 215)
+LUNG = (235, 235, 235)
 _INK, _AMBER, _PAPER = (235, 235, 235), (90, 190, 255), (24, 24, 24)
 _HEAT_OPACITY, _TINT_OPACITY = 0.45, 0.55
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -93,11 +94,18 @@ def enlarge_labels(labels: NDArray[np.int32], height: int, width: int) -> NDArra
     return large.astype(np.int32)
 
 
-def outline(picture: Picture, region: NDArray[np.bool_], colour: tuple[int, int, int]) -> Picture:
+def enlarge_mask(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
+    """Spread a mask over a picture, its border smoothed."""
+    return np.asarray(cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC) > 0.5)
+
+
+def outline(
+    picture: Picture, region: NDArray[np.bool_], colour: tuple[int, int, int], *, thin: bool = False
+) -> Picture:
     """Draw the border of a region, dark-edged so that it shows on black and on white."""
     drawn = picture.copy()
     contours, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    thickness = max(2, max(picture.shape) // 400)
+    thickness = max(1, max(picture.shape) // 800) if thin else max(2, max(picture.shape) // 400)
     cv2.drawContours(drawn, contours, -1, (0, 0, 0), thickness + 2, cv2.LINE_AA)
     cv2.drawContours(drawn, contours, -1, colour, thickness, cv2.LINE_AA)
     return drawn

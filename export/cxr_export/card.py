@@ -53,7 +53,7 @@ probability = sigmoid({calibration.scale:.4f} · log-odds + {calibration.bias:.4
 
 Recall and specificity in this table are those of the images the thresholds were chosen on
 ({manifest.operating_points.points[manifest.operating_points.default].chosen_on}), not of new ones.
-{_int8(manifest)}{_gate(manifest)}
+{_int8(manifest)}{_gate(manifest)}{_lungs(manifest)}
 ## Limits
 - Whose radiographs: {dataset.population}. Nothing is known about other ages, hospitals or devices.
 {_scope(manifest)}
@@ -183,4 +183,30 @@ def _int8(manifest: Manifest) -> str:
 ## int8
 Against float32 on {loss["images"]} radiographs ({loss["measured_on"]}): {loss["label_agreement"]:.2%} same labels,
 log-odds off by {loss["mean_logodds_error"]:.3f} on average and {loss["max_logodds_error"]:.3f} at most{auroc}.
+"""
+
+
+def _lungs(manifest: Manifest) -> str:
+    if manifest.lungs is None:
+        return ""
+    training = manifest.lungs.training
+    rows = "\n".join(
+        f"| {name} | {found['images']} | {found['dice']['value']:.4f} "
+        f"| {found['dice']['low']:.4f} to {found['dice']['high']:.4f} |"
+        for name, found in training.get("metrics", {}).get("validation", {}).items()
+    )
+    return f"""
+## Lungs
+A second, small network outlines the lungs (the area behind the heart among them), so that an explanation can say how
+much of the evidence lies in them. Mean Dice coefficient with outlines that people drew, on
+{manifest.lungs.measured_on}: {manifest.lungs.dice:.4f}. It outlines what it learned from children's radiographs; where
+the result cannot be a pair of lungs, no share is given.
+
+| radiographs | how many | Dice | 95 % interval, patients drawn |
+|---|---|---|---|
+{rows}
+
+Command, run with seed {training.get("seed", "not recorded")}:
+
+    {training.get("command", "not recorded")}
 """

@@ -1,4 +1,4 @@
-"""``cxr-export``: bundle, verify, quantize, gate and card."""
+"""``cxr-export``: bundle, verify, quantize, gate, lungs and card."""
 
 from __future__ import annotations
 
@@ -107,6 +107,18 @@ def gate(
     from cxr_export.gate import add_gate
 
     _say(add_gate(Bundle.open(bundle), data=data).to_json())
+
+
+@app.command()
+def lungs(
+    bundle: BundleFolder,
+    run: Annotated[Path, typer.Option(help="A folder written by cxr-train lungs.")],
+) -> None:
+    """Have a bundle outline the lungs, so that explanations say how much of the evidence lies in them."""
+    from cxr_edge.bundle import Bundle
+    from cxr_export.lungs import add_lungs
+
+    _say(add_lungs(Bundle.open(bundle), run=run).to_json())
 
 
 @app.command()

@@ -39,7 +39,7 @@ def classifier_graph(run: Run) -> onnx.ModelProto:
         logodds = tf.reduce_sum(logits * [-1.0, 1.0], 1)
         return {"logodds": logodds, "probability": tf.sigmoid(logodds * scale + bias), "features": features}
 
-    return _convert(answer, [tf.TensorSpec((None, *run.input_size), tf.float32, "pixels")])
+    return convert(answer, [tf.TensorSpec((None, *run.input_size), tf.float32, "pixels")])
 
 
 def gradcam_graph(run: Run) -> onnx.ModelProto:
@@ -66,7 +66,7 @@ def gradcam_graph(run: Run) -> onnx.ModelProto:
             "map": tf.nn.relu(tf.reduce_sum(features * weights, 3)),
         }
 
-    return _convert(
+    return convert(
         explain,
         [tf.TensorSpec((None, *run.features), tf.float32, "features"), tf.TensorSpec((None,), tf.int64, "target")],
     )
@@ -87,7 +87,16 @@ HANDLERS: Mapping[str, tuple[Callable[..., None], list[Any]]] = {"ReluGrad": (_r
 """What tf2onnx lacks, by TensorFlow operator; a new head's gradient may need another entry."""
 
 
-def _convert(function: Callable[..., Any], signature: list[tf.TensorSpec]) -> onnx.ModelProto:
+def convert(function: Callable[..., Any], signature: list[tf.TensorSpec]) -> onnx.ModelProto:
+    """Traces a function of tensors and converts it.
+
+    Args:
+        function: Returns its outputs by name.
+        signature: Its inputs.
+
+    Raises:
+        ConversionError: An operator has no counterpart in ONNX.
+    """
     # tf2onnx logs an operator it does not know and goes on; the check below is the one message about it.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     model, _ = tf2onnx.convert.from_function(

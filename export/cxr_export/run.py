@@ -55,7 +55,7 @@ class Run:
                 f"{path}: {', '.join(missing)} missing; expected a finished run: "
                 f"cxr-train fit --out {path} (--resume goes on after a break), then cxr-train evaluate --run {path}"
             )
-        record, metrics, calibration = (_json(path / name) for name in _JSON_FILES)
+        record, metrics, calibration = (read_json(path / name) for name in _JSON_FILES)
         try:
             chosen = calibration["calibration"], calibration["operating_points"]
         except (KeyError, TypeError) as error:
@@ -91,7 +91,12 @@ class Run:
         return folder
 
 
-def _json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """The content of one of a run's JSON files.
+
+    Raises:
+        RunError: It is damaged.
+    """
     try:
         # A figure that could not be computed is written as NaN, which JSON proper does not have.
         return json.loads(path.read_text("utf-8"), parse_constant=lambda _name: None)
@@ -99,13 +104,24 @@ def _json(path: Path) -> Any:
         raise RunError(f"{path}: not JSON ({error}); write it anew with cxr-train evaluate") from error
 
 
-def _cut(path: Path) -> tuple[Any, Any, Any]:
+def load_network(path: Path) -> Any:
+    """The Keras model of a run.
+
+    Raises:
+        RunError: It is damaged, or has layers that are not Keras' own.
+    """
     import keras  # seconds to import
 
     try:
-        network = keras.saving.load_model(path, compile=False)
+        return keras.saving.load_model(path, compile=False)
     except (ValueError, OSError, TypeError) as error:
         raise RunError(f"{path}: Keras cannot load it ({error}); only built-in layers can be exported") from error
+
+
+def _cut(path: Path) -> tuple[Any, Any, Any]:
+    import keras  # seconds to import
+
+    network = load_network(path)
     layers = {layer.name: layer for layer in network.layers}
     pooled = layers.get("pooled")
     if not isinstance(pooled, keras.layers.GlobalAveragePooling2D) or pooled.data_format != "channels_last":

@@ -34,8 +34,8 @@ def build_lung_network(*, height: int = 224, width: int = 224) -> Any:
         x = _convolved(x, channels, f"down_{depth}b")
         skips.append(x)
     for depth in range(len(CHANNELS) - 1, 0, -1):
-        x = keras.layers.Conv2D(CHANNELS[depth - 1], 1, name=f"narrow_{depth}")(x)
-        x = keras.layers.UpSampling2D(2, name=f"up_{depth}")(x)
+        # Not UpSampling2D, which comes out of the conversion to ONNX as some twenty operators.
+        x = keras.layers.Conv2DTranspose(CHANNELS[depth - 1], 2, strides=2, name=f"up_{depth}")(x)
         x = keras.layers.Add(name=f"joined_{depth}")([x, skips[depth - 1]])
         x = _convolved(x, CHANNELS[depth - 1], f"up_{depth}a")
     x = keras.layers.Conv2D(1, 1, name="logit")(x)

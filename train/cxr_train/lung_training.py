@@ -10,13 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import cv2
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from cxr_edge.errors import UsageError
+from cxr_edge.lungs import to_mask
 from cxr_train.augmentation import Augmentation
 from cxr_train.batches import Batches
 from cxr_train.dataset import LABELS, Images, find_samples, hold_out, read_masks, without_straddlers
@@ -106,7 +106,7 @@ def outline(network: Any, pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     for start in range(0, len(pixels), 32):
         part = slice(start, start + 32)
         logits = np.asarray(network(pixels[part].astype(np.float32), training=False))
-        found[part] = [cv2.resize(each, (width, height), interpolation=cv2.INTER_LINEAR) > 0 for each in logits]
+        found[part] = [to_mask(each, height, width) for each in logits]
     return found
 
 
@@ -123,21 +123,31 @@ def dice(found: NDArray[np.bool_], masks: NDArray[np.uint8]) -> NDArray[np.float
     return np.where(lungs.any((1, 2)), 2 * shared / np.maximum(sizes, 1), np.nan)
 
 
-def _step(network: Any, optimizer: Any, pixels: Any, lungs: Any) -> Any:
+def loss(logits: Any, lungs: Any) -> Any:
+    """Cross-entropy over the known pixels plus the images' mean soft Dice loss (Milletari et al. 2016, section 3).
+
+    Args:
+        logits: float32 [N, h, w].
+        lungs: float32 [N, h, w]: the share of each cell that is lung; NaN where unknown.
+    """
     known = tf.cast(tf.math.is_finite(lungs), tf.float32)
     target = tf.where(tf.math.is_finite(lungs), lungs, 0.0)
+    cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits(target, logits) * known
+    share = tf.sigmoid(logits) * known
+    overlap = 2 * tf.reduce_sum(share * target, (1, 2))
+    soft_dice = tf.math.divide_no_nan(overlap, tf.reduce_sum(share + target, (1, 2)))
+    has_mask = tf.reduce_max(known, (1, 2))
+    return tf.math.divide_no_nan(tf.reduce_sum(cross_entropy), tf.reduce_sum(known)) + tf.math.divide_no_nan(
+        tf.reduce_sum((1 - soft_dice) * has_mask), tf.reduce_sum(has_mask)
+    )
+
+
+def _step(network: Any, optimizer: Any, pixels: Any, lungs: Any) -> Any:
     with tf.GradientTape() as tape:
-        logits = network(pixels, training=True)
-        cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits(target, logits) * known
-        share = tf.sigmoid(logits) * known
-        overlap = 2 * tf.reduce_sum(share * target, (1, 2))
-        soft_dice = tf.math.divide_no_nan(overlap, tf.reduce_sum(share + target * known, (1, 2)))
-        has_mask = tf.reduce_max(known, (1, 2))
-        loss = tf.math.divide_no_nan(tf.reduce_sum(cross_entropy), tf.reduce_sum(known))
-        loss += tf.math.divide_no_nan(tf.reduce_sum((1 - soft_dice) * has_mask), tf.reduce_sum(has_mask))
+        value = loss(network(pixels, training=True), lungs)
     variables = network.trainable_variables
-    optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-    return loss
+    optimizer.apply_gradients(zip(tape.gradient(value, variables), variables, strict=True))
+    return value
 
 
 def _metrics(values: NDArray[np.float64], images: Images) -> dict[str, Any]:
@@ -151,5 +161,9 @@ def _metrics(values: NDArray[np.float64], images: Images) -> dict[str, Any]:
         used = np.asarray(chosen) & ~np.isnan(values)
         if used.any():
             patients = [patient for patient, use in zip(images.patients, used, strict=True) if use]
-            out[name] = {"images": int(used.sum()), "dice": bootstrapped_mean(values[used], patients).to_json()}
+            out[name] = {
+                "images": int(used.sum()),
+                "patients": len(set(patients)),
+                "dice": bootstrapped_mean(values[used], patients).to_json(),
+            }
     return out

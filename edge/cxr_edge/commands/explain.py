@@ -112,7 +112,9 @@ def explain(
             continue
         prediction = explanation.answer.prediction
         typer.echo(printable(f"{prediction.label:<10}  {prediction.probability:.4f}  {folder / 'figure.png'}"))
-        for warning in explanation.answer.warnings:
+        if explanation.evidence is not None and explanation.evidence.sentence:
+            typer.echo(f"{'':<10}  {explanation.evidence.sentence}")
+        for warning in explanation.warnings:
             typer.echo(printable(f"warning: {found}: {warning}"), err=True)
     typer.echo(RESEARCH_USE, err=True)
     if failures:

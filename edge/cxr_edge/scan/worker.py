@@ -65,6 +65,7 @@ class Worker:
         if parameters.explain != "none":
             # Loaded before there are threads, which would load it several times over.
             _ = model.explainer.lime if parameters.explain != "gradcam" else model.explainer.gradcam
+            _ = model.explainer.lungs
 
     def work(self, jobs: Sequence[Path | Failure]) -> list[Outcome]:
         """Read, decode, answer and explain; the readable ones of ``jobs`` go through the network together.
@@ -110,10 +111,11 @@ class Worker:
         explanation = None
         if asked.explain != "none" and not answer.refusal and (positive or asked.explain_if == "all"):
             explanation = self._model.explainer.explain(answer, method=asked.explain)
-            maps = {"saliency": explanation.saliency, "lime": explanation.lime}
+            record["warnings"] = list(explanation.warnings)
             record["explanation"] = {
                 "target": explanation.target,
-                **{name: each.to_json() for name, each in maps.items() if each is not None},
+                **explanation.maps_to_json(),
+                **explanation.evidence_to_json(),
                 "files": {},
             }
         if asked.pictures:

@@ -98,9 +98,7 @@ def bound(mask: Levels, cells: tuple[int, int]) -> float:
 
 def lime_weights(explanation: LimeExplanation) -> NDArray[np.float64]:
     """LIME's positive weight [H, W]: each superpixel's coefficient, if above 0, spread evenly over its pixels."""
-    regions = explanation.superpixels
-    area = np.bincount(regions.labels.ravel(), minlength=regions.count)
-    return np.asarray(regions.paint(np.maximum(explanation.coefficients, 0) / area), np.float64)
+    return np.maximum(explanation.spread(), 0)
 
 
 def evidence(setting: Setting, *, lime: int | None) -> dict[str, ClassEvidence] | None:
