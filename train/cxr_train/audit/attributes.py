@@ -24,6 +24,11 @@ class Attribute:
     values: Floats
 
     @property
+    def short(self) -> str:
+        """The name without the unit."""
+        return self.name.partition(" (")[0]
+
+    @property
     def varies(self) -> bool:
         """Whether the images differ in it at all."""
         return len(np.unique(self.values)) > 1

@@ -17,7 +17,6 @@ from rich.console import Console
 from cxr_edge import __version__
 from cxr_edge.api import Model, load
 from cxr_edge.errors import OutputError, UsageError
-from cxr_edge.sessions import Provider
 from cxr_train.audit.attributes import attributes
 from cxr_train.audit.bars import BARS
 from cxr_train.audit.discrimination import discriminate
@@ -55,7 +54,6 @@ class Plan:
         resamples: Bootstrap samples behind each interval.
         seed: Of the bootstrap.
         precision: Which of the bundle's networks.
-        provider: What runs it.
         threads: Threads for one inference; None takes every core this process may use.
         beside: Other audits that stand beside this one.
     """
@@ -71,7 +69,6 @@ class Plan:
     resamples: int = 1000
     seed: int = 0
     precision: str = "fp32"
-    provider: Provider = "auto"
     threads: int | None = None
     beside: tuple[Path, ...] = field(default_factory=tuple)
 
@@ -89,7 +86,6 @@ def audit(plan: Plan, out: Path) -> dict[str, Any]:
     Raises:
         UsageError: A folder is not as expected.
         BundleError: The bundle is missing or was changed.
-        ProviderError: The provider does not run here.
         OutputError: The folder cannot be written.
     """
     # What is quick to refuse comes before the minutes of work.
@@ -102,7 +98,7 @@ def audit(plan: Plan, out: Path) -> dict[str, Any]:
     except OSError as error:
         raise OutputError(f"{out}: cannot be written ({error}); name another folder with --out") from error
 
-    model = load(plan.bundle, provider=plan.provider, threads=plan.threads, precision=plan.precision)
+    model = load(plan.bundle, threads=plan.threads, precision=plan.precision)
     spec = model.bundle.manifest.input
     images = read_images(find_samples(plan.data, [plan.split]), height=spec.height, width=spec.width)
     masks = None

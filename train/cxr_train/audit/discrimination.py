@@ -117,7 +117,7 @@ def discriminate(setting: Setting, known: tuple[Attribute, ...]) -> Discriminati
         height, width = setting.images.sizes[0]
         note = f"Every file has {width}x{height} pixels, so quartiles of sharpness stand in for native size."
         divided = by[SHARPNESS]
-    groups += [_group(setting, divided.name, name, rows) for name, rows in _quartiles(divided)]
+    groups += [_group(setting, divided.short, name, rows) for name, rows in _quartiles(divided)]
     false, true, _ = roc_curve(labels, probability)
     some = np.unique(np.linspace(0, len(false) - 1, min(_CURVE_POINTS, len(false))).round().astype(int))
     return Discrimination(measured, tuple(groups), np.stack([false, true], 1)[some].tolist(), note)
@@ -134,7 +134,7 @@ def _quartiles(attribute: Attribute) -> Iterator[tuple[str, Rows]]:
     edges = np.quantile(attribute.values, (0, 0.25, 0.5, 0.75, 1))
     quarter = np.searchsorted(edges[1:-1], attribute.values, side="right")
     for row in range(4):
-        yield f"quartile {row + 1}: {edges[row]:.4g} to {edges[row + 1]:.4g}", quarter == row
+        yield f"quartile {row + 1} ({edges[row]:.4g} to {edges[row + 1]:.4g})", quarter == row
 
 
 def _group(setting: Setting, by: str, name: str, rows: Rows) -> Group:

@@ -128,7 +128,7 @@ def _evidence(audits: Sequence[Audit], path: Path) -> None:
                 axes.axvline(lungs, color=GREY, ls=":", label="lungs' share of the picture")
                 axes.axvline(most, color="black", ls=":", lw=1, label="bound of a map of cells")
             axes.set(xlabel="share of the evidence inside the lungs", ylabel="share of the images", title=label)
-            axes.legend(fontsize=7, loc="upper left")
+        panels[0].legend(fontsize=7, loc="upper left")
 
 
 def _gate(audit: Audit, path: Path) -> None:

@@ -15,9 +15,9 @@ from cxr_train.audit.tables import (
     long,
     number,
     percent,
+    reading,
     share,
     short,
-    shown,
     with_interval,
 )
 
@@ -37,15 +37,15 @@ def evidence(audits: Sequence[Audit]) -> Section:
         return Section(title, ["Not measured: no lung masks were given (--masks)."])
     tables = []
     for label, found in own.items():
-        rows = {name: shown(share, "evidence", label, "means", part) for name, part in _PARTS.items()}
-        rows["images whose Grad-CAM lies in the lungs less than chance would have it"] = shown(
+        rows = {name: reading(share, "evidence", label, "means", part) for name, part in _PARTS.items()}
+        rows["images whose Grad-CAM lies in the lungs less than chance would have it"] = reading(
             percent, "evidence", label, "below"
         )
         counted = f"{found['images']} images with a mask, LIME on {found['explained']}"
         tables.append(facts(f"Evidence for {label} in {label}: {counted}", audits, rows))
     hidden = {
-        "AUROC with the lungs hidden": shown(number, "hidden", "auroc"),
-        "log-odds move by": shown(short, "hidden", "moved", "value"),
+        "AUROC with the lungs hidden": reading(number, "hidden", "auroc"),
+        "log-odds move by": reading(short, "hidden", "moved", "value"),
     }
     tables.append(facts("The counter-test: a grey box over the lungs and a margin", audits, hidden))
     lead = "The share of the evidence for an image's own class on pixels that a human called lung, over all pixels that"
@@ -67,9 +67,9 @@ def evidence(audits: Sequence[Audit]) -> Section:
 
 def shortcuts(audits: Sequence[Audit]) -> Section:
     """What the score follows apart from what the image shows."""
-    columns = [Column("AUROC of it alone", shown(number, "auroc"))]
+    columns = [Column("AUROC of it alone", reading(number, "auroc"))]
     columns += [
-        Column(f"correlation in {label}", shown(_correlation, "correlation", label), compared=True)
+        Column(f"correlation in {label}", reading(_correlation, "correlation", label), compared=True)
         for label in audits[0]["data"]["images"]
     ]
 
@@ -87,11 +87,11 @@ def gate(audits: Sequence[Audit]) -> Section:
     """What is refused."""
     own = audits[0]["gate"]
     columns = [
-        Column("pictures", shown(count, "pictures")),
-        Column("not decoded", shown(count, "unreadable")),
-        Column("refused", shown(count, "refused"), compared=True),
-        Column("share (95 %, Wilson)", shown(share, "share")),
-        Column("p > 0.9 without a gate", shown(count, "sure"), compared=True),
+        Column("pictures", reading(count, "pictures")),
+        Column("not decoded", reading(count, "unreadable")),
+        Column("refused", reading(count, "refused"), compared=True),
+        Column("share (95 %, Wilson)", reading(share, "share")),
+        Column("p > 0.9 without a gate", reading(count, "sure"), compared=True),
     ]
 
     def things(audit: Audit) -> Things:
@@ -121,9 +121,9 @@ def originals(audits: Sequence[Audit]) -> Section:
 
     rows = {
         "called like their copies": same,
-        "median difference of the probability": shown(long, "originals", "median"),
-        "largest difference of the probability": shown(long, "originals", "largest"),
-        "log-odds differ by": shown(number, "originals", "moved"),
+        "median difference of the probability": reading(long, "originals", "median"),
+        "largest difference of the probability": reading(long, "originals", "largest"),
+        "log-odds differ by": reading(number, "originals", "moved"),
     }
     lead = "The same radiograph at full size and as the copy in the data folder should get the same answer."
     return Section(title, [lead], [facts("Full size against the copy", audits, rows)])

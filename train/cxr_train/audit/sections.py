@@ -20,9 +20,9 @@ from cxr_train.audit.tables import (
     long,
     number,
     percent,
+    reading,
     share,
     short,
-    shown,
     with_interval,
 )
 
@@ -63,25 +63,25 @@ def _discrimination(audits: Sequence[Audit]) -> Section:
             yield f"{name}{' (shipped)' if point['shipped'] else ''}", point
 
     def groups(audit: Audit) -> Things:
-        return ((f"{each['by']}: {each['name']}", each) for each in audit["discrimination"]["groups"])
+        return ((f"{each['by']}, {each['name']}", each) for each in audit["discrimination"]["groups"])
 
     def overall(name: str) -> Any:
         return lambda audit: with_interval(next(iter(audit["discrimination"]["points"].values()))["metrics"][name])
 
     by_point = [
-        Column("threshold", shown(long, "threshold")),
-        Column("recall", shown(with_interval, "metrics", "recall"), compared=True),
-        Column("specificity", shown(with_interval, "metrics", "specificity"), compared=True),
-        Column("missed", shown(count, "confusion", 1, 0)),
-        Column("false alarms", shown(count, "confusion", 0, 1)),
-        Column("accuracy", shown(with_interval, "metrics", "accuracy")),
+        Column("threshold", reading(long, "threshold")),
+        Column("recall", reading(with_interval, "metrics", "recall"), compared=True),
+        Column("specificity", reading(with_interval, "metrics", "specificity"), compared=True),
+        Column("missed", reading(count, "confusion", 1, 0)),
+        Column("false alarms", reading(count, "confusion", 0, 1)),
+        Column("accuracy", reading(with_interval, "metrics", "accuracy")),
     ]
     by_group = [
-        Column("images", shown(count, "images")),
-        Column("patients", shown(count, "patients")),
-        Column("AUROC", shown(with_interval, "auroc"), compared=True),
-        Column("recall", shown(with_interval, "recall"), compared=True),
-        Column("specificity", shown(with_interval, "specificity"), compared=True),
+        Column("images", reading(count, "images")),
+        Column("patients", reading(count, "patients")),
+        Column("AUROC", reading(with_interval, "auroc"), compared=True),
+        Column("recall", reading(with_interval, "recall"), compared=True),
+        Column("specificity", reading(with_interval, "specificity"), compared=True),
     ]
     whole = {
         "AUROC": overall("auroc"),
@@ -106,9 +106,9 @@ def _discrimination(audits: Sequence[Audit]) -> Section:
 
 
 def _reliability(audits: Sequence[Audit]) -> Section:
-    rows = {"expected calibration error": shown(with_interval, "reliability", "ece")}
+    rows = {"expected calibration error": reading(with_interval, "reliability", "ece")}
     for label in audits[0]["data"]["images"]:
-        rows[f"mean stated probability, {label}"] = shown(number, "reliability", "mean_stated", label)
+        rows[f"mean stated probability, {label}"] = reading(number, "reliability", "mean_stated", label)
     lead = "Of the images with a stated probability near 0.8, eight in ten should be positive: dots on the diagonal."
     lead += " The error depends on how many images of each class there are."
     figures = {"reliability.png": "Reliability diagram"}
@@ -121,13 +121,13 @@ def _outcomes(audits: Sequence[Audit], *, title: str, caption: str, keys: tuple[
     others = [name for name, point in audits[0]["discrimination"]["points"].items() if not point["shipped"]]
     gated = audits[0]["gate"]["threshold"] is not None
     columns = [
-        Column("labels that flip", shown(share, "flips"), compared=True),
-        Column(f"to {positive}", shown(percent, "to_positive")),
-        Column(f"to {negative}", shown(percent, "to_negative")),
-        Column("log-odds move by", shown(short, "moved", "value"), compared=True),
-        Column("AUROC then", shown(number, "auroc"), compared=True),
-        *(Column(f"flip at {name}", shown(percent, "flips_at", name)) for name in others),
-        *([Column("refused", shown(percent, "refused"))] if gated else []),
+        Column("labels that flip", reading(share, "flips"), compared=True),
+        Column(f"to {positive}", reading(percent, "to_positive")),
+        Column(f"to {negative}", reading(percent, "to_negative")),
+        Column("log-odds move by", reading(short, "moved", "value"), compared=True),
+        Column("AUROC then", reading(number, "auroc"), compared=True),
+        *(Column(f"flip at {name}", reading(percent, "flips_at", name)) for name in others),
+        *([Column("refused", reading(percent, "refused"))] if gated else []),
     ]
     return listing(
         caption, title, columns, audits, lambda audit: ((each["name"], each) for each in dig(audit, *keys) or ())
@@ -149,12 +149,12 @@ def _probes(audits: Sequence[Audit]) -> Section:
 
 
 def _markers(audits: Sequence[Audit]) -> Section:
-    rows = {"flip with at least one of the eight": shown(share, "markers", "any_flip")}
+    rows = {"flip with at least one of the eight": reading(share, "markers", "any_flip")}
     for label in audits[0]["data"]["images"]:
         rows[f"worst placement, {label}"] = _worst(label)
     for label in audits[0]["data"]["images"]:
-        rows[f"images that show what looks like a marker, {label}"] = shown(count, "markers", "found", label)
-    rows["flip when that is erased"] = shown(share, "markers", "erased", "flips")
+        rows[f"images that show what looks like a marker, {label}"] = reading(count, "markers", "found", label)
+    rows["flip when that is erased"] = reading(share, "markers", "erased", "flips")
     lead = "A letter was pasted into each corner of every radiograph of both classes. What looks like a burnt-in letter"
     lead += " (small, bright, sharply bounded, near the border, outside of the lungs: a rule of thumb that"
     lead += " also finds clips and tubes) was painted over."

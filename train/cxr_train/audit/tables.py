@@ -46,7 +46,7 @@ class Column:
     Attributes:
         title: Of the column.
         show: What stands in it for one thing.
-        compared: Whether the audits beside have a column of it as well.
+        compared: Whether it matters most: audits beside have it as well, and columns that do not make room for them.
     """
 
     title: str
@@ -83,7 +83,7 @@ def dig(value: Any, *keys: str | int) -> Any:
     return value
 
 
-def shown(show: Callable[[Any], str], *keys: str | int) -> Callable[[Mapping[str, Any]], str]:
+def reading(show: Callable[[Any], str], *keys: str | int) -> Callable[[Mapping[str, Any]], str]:
     """A function that digs a value out of a mapping and shows it."""
     return lambda mapping: show(dig(mapping, *keys))
 
@@ -115,7 +115,7 @@ def listing(
     audits: Sequence[Audit],
     things: Callable[[Audit], Iterable[tuple[str, Mapping[str, Any]]]],
 ) -> Table:
-    """One row for each thing in the first audit; compared columns repeat for each audit beside.
+    """One row for each thing in the first audit; where audits stand beside it, compared columns only, side by side.
 
     Args:
         caption: Of the table.
@@ -124,18 +124,25 @@ def listing(
         audits: The audit itself, then those beside it.
         things: The rows of an audit, by name.
     """
-    head = [title, *(column.title for column in columns)]
-    beside = [(column, dict(things(audit))) for audit in audits[1:] for column in columns if column.compared]
-    head += [f"{column.title}, {audit['name']}" for audit in audits[1:] for column in columns if column.compared]
+    found = [dict(things(audit)) for audit in audits]
+    chosen = [column for column in columns if column.compared or len(audits) == 1]
+    head = [
+        column.title if len(audits) == 1 else f"{column.title}, {audit['name']}"
+        for column in chosen
+        for audit in audits
+    ]
     rows = [
         [
             Cell(name),
-            *(Cell(column.show(thing)) for column in columns),
-            *(Cell(column.show(found[name]) if name in found else NOTHING, "beside") for column, found in beside),
+            *(
+                Cell(column.show(each[name]) if name in each else NOTHING, "beside" if place else "")
+                for column in chosen
+                for place, each in enumerate(found)
+            ),
         ]
-        for name, thing in things(audits[0])
+        for name in found[0]
     ]
-    return Table(caption, head, rows)
+    return Table(caption, [title, *head], rows)
 
 
 def facts(caption: str, audits: Sequence[Audit], rows: Mapping[str, Callable[[Audit], str]]) -> Table:
