@@ -23,7 +23,7 @@ from cxr_train.dataset import LABELS, Images, find_samples, hold_out, read_masks
 from cxr_train.evaluation import METRICS_FILE, RUN_FILE, write_json
 from cxr_train.fit import MODEL_FILE, save_network
 from cxr_train.lung_network import build_lung_network
-from cxr_train.metrics import bootstrapped_mean
+from cxr_train.metrics import bootstrapped_mean, dice
 from cxr_train.training import HELD_OUT, claim, console, counts, read
 
 LEARNING_RATE = 3e-3
@@ -108,19 +108,6 @@ def outline(network: Any, pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
         logits = np.asarray(network(pixels[part].astype(np.float32), training=False))
         found[part] = [to_mask(each, height, width) for each in logits]
     return found
-
-
-def dice(found: NDArray[np.bool_], masks: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Dice coefficient of each image, float64 [N], over the pixels whose truth is known; NaN without a mask.
-
-    Args:
-        found: bool [N, H, W].
-        masks: uint8 [N, H, W]: 0 outside, 255 lung, 127 unknown.
-    """
-    known, lungs = masks != 127, masks == 255
-    shared = (found & lungs).sum((1, 2))
-    sizes = (found & known).sum((1, 2)) + lungs.sum((1, 2))
-    return np.where(lungs.any((1, 2)), 2 * shared / np.maximum(sizes, 1), np.nan)
 
 
 def loss(logits: Any, lungs: Any) -> Any:

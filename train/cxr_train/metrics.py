@@ -138,6 +138,19 @@ def bootstrapped_mean(values: Floats, patients: Sequence[str], *, resamples: int
     return Estimate(float(values.mean()), float(low), float(high))
 
 
+def dice(found: NDArray[np.bool_], masks: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Dice coefficient of each image, float64 [N], over the pixels whose truth is known; NaN without a mask.
+
+    Args:
+        found: bool [N, H, W].
+        masks: uint8 [N, H, W]: 0 outside, 255 lung, 127 unknown.
+    """
+    known, lungs = masks != 127, masks == 255
+    shared = (found & lungs).sum((1, 2))
+    sizes = (found & known).sum((1, 2)) + lungs.sum((1, 2))
+    return np.where(lungs.any((1, 2)), 2 * shared / np.maximum(sizes, 1), np.nan)
+
+
 def by_group(
     names: Sequence[str], evaluate: Callable[[NDArray[np.bool_]], dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:

@@ -1,11 +1,9 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
-from made_up import flat
+from made_up import flat, setting_of
 
-from cxr_edge.superpixels import Superpixels
-from cxr_train.audit.evidence import bound, evidence, inside, lime_weights, smooth
+from cxr_train.audit.evidence import bound, evidence, inside, smooth
+from cxr_train.audit.outlines import outlines
 
 
 @pytest.fixture
@@ -40,16 +38,6 @@ def test_no_map_exceeds_the_bound_and_one_reaches_it(mask):
     assert 0.5 < most <= 1
 
 
-def test_lime_counts_what_speaks_for_the_label_whatever_the_size_of_the_superpixel(mask):
-    regions = np.zeros((224, 224), np.int32)
-    regions[40:60, 30:50] = 1  # inside a lung, small
-    regions[200:, :] = 2  # outside, large
-    explanation = SimpleNamespace(superpixels=Superpixels(regions, "grid"), coefficients=np.array([-5.0, 3.0, 1.0]))
-    weights = lime_weights(explanation)
-    assert weights.sum() == pytest.approx(4)
-    assert inside(weights, mask) == pytest.approx(0.75)
-
-
 def test_each_class_is_measured_for_its_own_label(around, mask):
     setting = around(flat(60, 70, 200, 210), [0, 0, 1, 1], np.stack([mask, mask, mask, np.full_like(mask, 127)]))
     found = evidence(setting, lime=1)
@@ -60,3 +48,25 @@ def test_each_class_is_measured_for_its_own_label(around, mask):
     assert positive.means["gradcam"].value == pytest.approx(positive.means["lungs"].value, rel=1e-5)
     assert positive.means["gradcam"].value < positive.means["outline"].value < positive.means["bound"].value
     assert evidence(around(flat(60, 200), [0, 1]), lime=None) is None
+
+
+def test_the_bundles_own_outline_is_measured_against_the_human_one(lung_bundle):
+    # The tiny segmenter takes what is bright for lungs.
+    pixels, masks = np.full((3, 224, 224), 20, np.uint8), np.zeros((3, 224, 224), np.uint8)
+    for image, mask in zip(pixels, masks, strict=True):
+        for left in (30, 130):
+            image[40:180, left : left + 60] = mask[40:180, left : left + 60] = 220
+    masks[masks > 0] = 255
+    pixels[1, 40:180, 30:90] = 20  # one lung is dark: half found, and doubted
+    masks[2] = 127
+    setting = setting_of(lung_bundle, pixels, [0, 1, 1], masks)
+    found = outlines(setting, evidence(setting, lime=0))
+    assert found.images == 2
+    assert found.dice.value == pytest.approx((1 + 2 / 3) / 2, abs=0.01)
+    assert found.doubted == 1
+    assert np.isnan(found.stated["PNEUMONIA"].value)
+
+
+def test_a_bundle_that_outlines_nothing_has_no_such_part(around, mask):
+    setting = around(flat(60, 200), [0, 1], np.stack([mask, mask]))
+    assert outlines(setting, evidence(setting, lime=0)) is None

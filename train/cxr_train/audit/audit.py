@@ -25,6 +25,7 @@ from cxr_train.audit.figures import draw
 from cxr_train.audit.gallery import hang
 from cxr_train.audit.markers import mark
 from cxr_train.audit.originals import compare_originals, pair_up
+from cxr_train.audit.outlines import outlines
 from cxr_train.audit.page import write_page
 from cxr_train.audit.probes import hide_lungs, probe
 from cxr_train.audit.record import FILE, SCHEMA, plain, read_record, write_record
@@ -141,6 +142,8 @@ def _measure(
     _say("evidence: Grad-CAM and LIME")
     where, hidden = evidence(setting, lime=plan.lime), hide_lungs(setting)
     out["evidence"] = where and {name: each.to_json() for name, each in where.items()}
+    outlined = outlines(setting, where)
+    out["outlines"] = outlined and outlined.to_json()
     out["hidden"] = hidden and hidden.to_json()
     return out, where
 

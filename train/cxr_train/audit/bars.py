@@ -113,8 +113,8 @@ BARS: Sequence[Bar] = (
         least=79 / 80,
     ),
     Bar(
-        "Dice of the bundle's lung outline, as its manifest states",
-        lambda audit: audit["bundle"]["lungs"] and audit["bundle"]["lungs"]["dice"],
+        "Dice of the bundle's lung outline",
+        lambda audit: audit["outlines"] and audit["outlines"]["dice"]["value"],
         least=0.93,
         unit=_PLAIN,
     ),

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.classifier import Prediction
-from cxr_edge.lime import LimeExplanation
 from cxr_train.audit.answers import Levels
 from cxr_train.audit.setting import LUNG, UNKNOWN, Setting
 from cxr_train.metrics import Estimate
@@ -96,11 +95,6 @@ def bound(mask: Levels, cells: tuple[int, int]) -> float:
     return best
 
 
-def lime_weights(explanation: LimeExplanation) -> NDArray[np.float64]:
-    """LIME's positive weight [H, W]: each superpixel's coefficient, if above 0, spread evenly over its pixels."""
-    return explanation.superpixels.spread(np.maximum(explanation.coefficients, 0))
-
-
 def evidence(setting: Setting, *, lime: int | None) -> dict[str, ClassEvidence] | None:
     """Measures the evidence for its own class in each image with a mask; None without masks.
 
@@ -138,11 +132,12 @@ def _shares(setting: Setting, label: str, row: int, mask: Levels, explained: boo
     height, width = mask.shape
     lungs = (mask == LUNG).astype(np.float32)
     outline = cv2.resize(lungs, shape[::-1], interpolation=cv2.INTER_AREA)
+    lime = explainer.lime.explain(pixels, label) if explained else None
     return Shares(
         row=row,
         lungs=inside(np.ones(mask.shape), mask),
         gradcam=inside(smooth(cells, height, width), mask),
-        lime=inside(lime_weights(explainer.lime.explain(pixels, label)), mask) if explained else np.nan,
+        lime=np.nan if lime is None else inside(np.maximum(lime.superpixels.spread(lime.coefficients), 0), mask),
         bound=bound(mask, shape),
         outline=inside(smooth(outline, height, width), mask),
     )

@@ -48,6 +48,15 @@ def evidence(audits: Sequence[Audit]) -> Section:
         "log-odds move by": reading(short, "hidden", "moved", "value"),
     }
     tables.append(facts("The counter-test: a grey box over the lungs and a margin", audits, hidden))
+    if audits[0]["outlines"]:
+        rows = {"Dice coefficient": reading(with_interval, "outlines", "dice")}
+        for label in own:
+            rows[f"Grad-CAM inside the lungs as explain states it, {label}"] = reading(
+                share, "outlines", "stated", label
+            )
+        rows["how far that is from the share inside the human mask"] = reading(share, "outlines", "off")
+        rows["images in which explain finds no pair of lungs"] = reading(count, "outlines", "doubted")
+        tables.append(facts("The bundle's own outline of the lungs against the human one", audits, rows))
     lead = "The share of the evidence for an image's own class on pixels that a human called lung, over all pixels that"
     lead += " the mask does not leave open. Evidence that knows nothing of lungs reaches the lungs' share of the"
     lead += " picture. A superpixel's weight is spread evenly over its pixels."

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cxr_edge.api import Model
 from cxr_train.audit.answers import Answers, Levels, Rows, answer
 from cxr_train.dataset import Images
-from cxr_train.metrics import Estimate, estimate
+from cxr_train.metrics import Estimate, bootstrapped_mean, estimate
 
 UNKNOWN, LUNG = 127, 255
 """Values of a lung mask beside 0, which is outside."""
@@ -89,11 +89,8 @@ class Setting:
             values: [M], one for each chosen image.
             rows: bool [N], M of them true.
         """
-        numbers = values.astype(np.float64)
-
-        def measure(drawn: NDArray[np.intp]) -> float:
-            known = numbers[drawn]
-            known = known[~np.isnan(known)]
-            return float(known.mean()) if len(known) else np.nan
-
-        return self.estimate(measure, rows)
+        numbers, patients = values.astype(np.float64), np.asarray(self.patients(rows))
+        known = ~np.isnan(numbers)
+        if not known.any():
+            return Estimate(np.nan, np.nan, np.nan)
+        return bootstrapped_mean(numbers[known], patients[known].tolist(), resamples=self.resamples, seed=self.seed)
