@@ -96,7 +96,7 @@ def weigh(
         outline,
         method,
         inside_share(saliency.upsample(*outline.mask.shape), outline.mask) if saliency else None,
-        inside_share(explained.spread(), outline.mask) if explained else None,
+        inside_share(explained.superpixels.spread(explained.coefficients), outline.mask) if explained else None,
     )
 
 

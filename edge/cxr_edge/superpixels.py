@@ -44,6 +44,10 @@ class Superpixels:
         """One value per region [count] spread over its pixels: [height, width]."""
         return values[self.labels]
 
+    def spread(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """One value per region [count] shared out evenly among its pixels: [height, width], with the sum of values."""
+        return values[self.labels] / np.bincount(self.labels.ravel(), minlength=self.count)[self.labels]
+
     def to_json(self) -> dict[str, object]:
         """The method and the number of regions."""
         return {"method": self.method, "count": self.count}

@@ -86,6 +86,18 @@ def quantize(
 
 
 @app.command()
+def calibrate(
+    bundle: BundleFolder,
+    calibration: Annotated[Path, typer.Option(help="What cxr-train calibrate --bundle BUNDLE --out FILE wrote.")],
+) -> None:
+    """Put another temperature and other operating points into a bundle; quantize and audit it again afterwards."""
+    from cxr_edge.bundle import Bundle
+    from cxr_export.calibration import recalibrate
+
+    _say(vars(recalibrate(Bundle.open(bundle), calibration)))
+
+
+@app.command()
 def gate(
     bundle: BundleFolder,
     data: Annotated[Path, typer.Option(help="The Kaggle folder: learned from and chosen on its train.")],

@@ -183,23 +183,6 @@ def test_each_loss_can_be_learned(trainer):
         assert steps[-1][name] < 0.7 * steps[0][name], name
 
 
-def test_the_running_mean_is_lent_and_given_back(trainer):
-    from cxr_train.batches import Batch
-
-    batch = Batch(np.full((2, 224, 224), 90, np.float32), np.array([0, 1], np.int32), np.ones((2, 28, 28), np.float32))
-    bias = trainer.network.get_layer("hidden").bias
-    seen = [np.asarray(bias)]
-    for _ in range(2):
-        trainer.step(batch)
-        seen.append(np.asarray(bias))
-    after_one = 2 / 11 * seen[0] + 9 / 11 * seen[1]  # early on the mean keeps (1 + n) / (10 + n)
-    with trainer.averaged() as network:
-        lent = np.asarray(network.get_layer("hidden").bias)
-    np.testing.assert_allclose(lent, 3 / 12 * after_one + 9 / 12 * seen[2], atol=1e-7)
-    assert not np.array_equal(lent, seen[2])
-    np.testing.assert_array_equal(np.asarray(bias), seen[2])
-
-
 def test_logits_stay_centred_so_that_grad_cam_of_a_class_is_half_the_log_odds(trainer):
     from cxr_train.batches import Batch
 

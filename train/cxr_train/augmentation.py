@@ -27,14 +27,12 @@ class Augmentation:
         background: What lies outside the lungs is replaced (needs a mask).
         exposure: Gamma, contrast, brightness or window changed.
         equalise: Histogram equalised, globally or locally.
-        detail: Fine detail made as strong as in another radiograph, whatever its class: how sharp a copy is tells how
-            many pixels the original had, and that tells the class in the Kermany set.
         resolution: Resampled to a lower resolution and back.
         blur: Smoothed or sharpened.
         jpeg: Compressed and decoded again.
         noise: Gaussian noise added.
         markers: Letters, digits or bright bars pasted.
-        borders: A frame, single edges or corners blacked or whitened.
+        borders: Edges or corners blacked or whitened.
         erase: Rectangles filled.
     """
 
@@ -45,7 +43,6 @@ class Augmentation:
     background: float = 0.0
     exposure: float = 0.0
     equalise: float = 0.0
-    detail: float = 0.0
     resolution: float = 0.0
     blur: float = 0.0
     jpeg: float = 0.0
@@ -84,8 +81,6 @@ def augment(
         pixels = _exposure(pixels, rng)
     if rng.random() < amount.markers:
         pixels = paste_marker(pixels, rng)
-    if rng.random() < amount.detail:
-        pixels = borrow_sharpness(pixels, other, rng)
     if rng.random() < amount.resolution:
         pixels = _resample(pixels, rng)
     if rng.random() < amount.blur:
@@ -146,15 +141,6 @@ def replace_background(pixels: Pixels, mask: Pixels, other: Pixels, rng: np.rand
         noise = rng.standard_normal(pixels.shape, np.float32)
         background = pixels + noise * np.float32(rng.uniform(20, 80))
     return np.clip(lungs * pixels + (1 - lungs) * background, 0, 255).astype(np.float32)
-
-
-def borrow_sharpness(pixels: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels:
-    """Makes the detail below a random scale as strong as it is in ``other``, by its standard deviation."""
-    scale = rng.uniform(0.6, 1.6)
-    smooth = cv2.GaussianBlur(pixels, (0, 0), scale)
-    theirs = (other - cv2.GaussianBlur(other, (0, 0), scale)).std()
-    detail = pixels - smooth
-    return smooth + detail * np.float32(np.clip(theirs / max(float(detail.std()), 1e-3), 0.25, 4))
 
 
 def paste_marker(pixels: Pixels, rng: np.random.Generator) -> Pixels:
@@ -221,12 +207,8 @@ def _borders(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     out = pixels.copy()
     height, width = out.shape
     level = 0.0 if rng.random() < 0.75 else rng.uniform(0, 255)
-    shape = rng.random()
-    if shape < 0.65:
-        if shape < 0.3:
-            top = bottom = left = right = int(rng.integers(2, 26))
-        else:
-            top, bottom, left, right = (int(v) for v in rng.integers(0, 26, 4) * (rng.random(4) < 0.75))
+    if rng.random() < 0.5:
+        top, bottom, left, right = (int(v) for v in rng.integers(0, 26, 4) * (rng.random(4) < 0.75))
         out[:top] = level
         out[height - bottom :] = level
         out[:, :left] = level

@@ -49,13 +49,23 @@ def fit(
 
 @app.command()
 def calibrate(
-    run: Annotated[Path, typer.Option(help="A folder written by cxr-train fit.")],
     data: Data,
+    run: Annotated[Path | None, typer.Option(help="A folder written by cxr-train fit.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="A bundle, where the run is not at hand; needs --out.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write for cxr-export calibrate.")] = None,
 ) -> None:
     """Choose temperature and operating points anew, on the patients that the training held out."""
-    from cxr_train.training import calibrate_again
+    from cxr_edge.errors import UsageError
 
-    calibrate_again(run=run, data=data)
+    if (run is None) == (bundle is None) or (bundle is None) != (out is None):
+        raise UsageError("name either --run RUN, or --bundle BUNDLE with --out FILE")
+
+    from cxr_train.training import calibrate_again, calibrate_bundle
+
+    if run is not None:
+        calibrate_again(run=run, data=data)
+    elif bundle is not None and out is not None:
+        calibrate_bundle(bundle=bundle, data=data, out=out)
 
 
 @app.command()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from cxr_edge.errors import InputError
 from cxr_edge.files import write_atomically
@@ -58,7 +59,21 @@ class Run:
 
 def calibrate(run: Run, validation: Validation) -> None:
     """Chooses the temperature and the operating points on the held-out radiographs and their perturbed copies."""
-    scores = np.stack([logodds(run.network, images) for images in variants(validation.pixels)])
+    chosen = choose(lambda images: logodds(run.network, images), validation)
+    write_json(run.path / CALIBRATION_FILE, chosen)
+
+
+def choose(score: Callable[[NDArray[np.uint8]], NDArray[np.float32]], validation: Validation) -> dict[str, Any]:
+    """Chooses the temperature and the operating points of any network.
+
+    Args:
+        score: Images uint8 [N, H, W] → uncalibrated log-odds [N].
+        validation: Radiographs of patients that it did not learn from.
+
+    Returns:
+        ``calibration`` and ``operating_points``, in the manifest's form.
+    """
+    scores = np.stack([score(images) for images in variants(validation.pixels)])
     copies = len(scores) - 1
     chosen_on = (
         f"{len(validation.labels)} radiographs of held-out training patients and {copies} perturbed copies of each"
@@ -70,51 +85,72 @@ def calibrate(run: Run, validation: Validation) -> None:
         chosen_on=chosen_on,
         trust=label_trust(scores.mean(axis=0), validation.labels),
     )
-    write_json(run.path / CALIBRATION_FILE, {"calibration": asdict(calibration), "operating_points": points})
+    return {"calibration": asdict(calibration), "operating_points": points}
 
 
-def evaluate(run: Run, images: Images, *, split: str, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
+def evaluate(run: Run, images: Images, *, split: str) -> dict[str, Any]:
     """Measures a run on images, adds the figures to its ``metrics.json`` under the split's name, and draws them.
 
     Args:
         run: With its calibration already chosen.
         images: What to measure on.
         split: Their name.
-        resamples: Bootstrap samples.
-        seed: Of the bootstrap.
 
     Returns:
         What was added.
     """
     chosen = read_json(run.path / CALIBRATION_FILE)
-    calibration = Calibration(**chosen["calibration"])
+    scores = logodds(run.network, images.pixels)
+    result = measure(scores, images, chosen)
+    path = run.path / METRICS_FILE
+    write_json(path, {**(read_json(path) if path.is_file() else {}), split: result})
+    evaluation_figures(
+        images.labels,
+        calibrated(Calibration(**chosen["calibration"]), scores),
+        np.array(result["confusion"]),
+        result["metrics"],
+        threshold=result["threshold"],
+        folder=run.path,
+        split=split,
+    )
+    return result
+
+
+def measure(
+    scores: NDArray[np.float32], images: Images, chosen: Mapping[str, Any], *, resamples: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """Measures log-odds against the truth at the default operating point.
+
+    Args:
+        scores: Uncalibrated log-odds of PNEUMONIA, [N].
+        images: What they were given for.
+        chosen: From `choose`.
+        resamples: Bootstrap samples.
+        seed: Of the bootstrap.
+
+    Returns:
+        The figures of one split as they stand in ``metrics.json``.
+    """
     name = chosen["operating_points"]["default"]
     threshold = chosen["operating_points"]["points"][name]["threshold"]
-    labels, probability = images.labels, calibrated(calibration, logodds(run.network, images.pixels))
-    counts = confusion(labels, probability, threshold)
+    labels, probability = images.labels, calibrated(Calibration(**chosen["calibration"]), scores)
     estimates = bootstrapped(labels, probability, images.patients, threshold, resamples=resamples, seed=seed)
-    metrics = {key: estimate.to_json() for key, estimate in estimates.items()}
-    families = [sample.family for sample in images.samples]
-    result = {
+    return {
         "images": {"NORMAL": int((labels == 0).sum()), "PNEUMONIA": int((labels == 1).sum())},
         "patients": len(set(images.patients)),
         "operating_point": name,
         "threshold": threshold,
-        "metrics": metrics,
-        "confusion": counts.tolist(),
+        "metrics": {key: estimate.to_json() for key, estimate in estimates.items()},
+        "confusion": confusion(labels, probability, threshold).tolist(),
         "interval": f"95 %, {resamples} bootstrap samples of patients, seed {seed}",
         "by_family": by_group(
-            families,
+            [sample.family for sample in images.samples],
             lambda rows: {
                 "images": int(rows.sum()),
                 "accuracy": figures(labels[rows], probability[rows], threshold)["accuracy"],
             },
         ),
     }
-    path = run.path / METRICS_FILE
-    write_json(path, {**(read_json(path) if path.is_file() else {}), split: result})
-    evaluation_figures(labels, probability, counts, metrics, threshold=threshold, folder=run.path, split=split)
-    return result
 
 
 def read_json(path: Path) -> Any:

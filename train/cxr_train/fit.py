@@ -122,12 +122,11 @@ def fit(
             on_step(progress.epoch, step, sums["loss"] / ((step + 1) * batches.size))
         means = {name: total / len(batches.labels) for name, total in sums.items()}
         row = {"epoch": progress.epoch + 1, "learning_rate": float(trainer.optimizer.learning_rate), **means}
+        row |= validation.scores(trainer.network)
         progress.epoch += 1
-        with trainer.averaged() as network:
-            row |= validation.scores(network)
-            _judge(progress, row["val_loss"])
-            if progress.best_epoch == progress.epoch:
-                save_network(network, run / MODEL_FILE)
+        _judge(progress, row["val_loss"])
+        if progress.best_epoch == progress.epoch:
+            save_network(trainer.network, run / MODEL_FILE)
         history.append(row)
         _write_history(run, history)
         _save_state(trainer, progress, run)

@@ -1,4 +1,9 @@
-"""Recipes: every choice of a training in one place, so that one is easy to change and another easy to add."""
+"""Recipes: every choice of a training in one place, so that one is easy to change and another easy to add.
+
+Tried for the default and left out: averaged weights (Polyak and Juditsky 1992) with more frames and noise and with the
+strength of fine detail borrowed from other radiographs, 12 epochs. Frames flipped half as many labels of held-out
+patients (0.7 % instead of 1.5 %), but their AUROC fell (0.9962 instead of 0.9976, mean over all perturbations).
+"""
 
 from __future__ import annotations
 
@@ -23,8 +28,6 @@ class Recipe:
         decay: Inverse-time decay of the rate per step.
         weight_decay: Decoupled weight decay (Loshchilov and Hutter 2019).
         clip_norm: Gradients are scaled down to this global norm; 0 leaves them.
-        average: What a step keeps of the running mean of the weights (Polyak and Juditsky 1992), which is what is
-            validated and kept; 0 keeps the weights themselves.
         frozen_through: The layer up to which ImageNet's MobileNet stays as it is; None trains all of it.
         batch_statistics: Batch normalisation uses the batch's statistics while training; False keeps ImageNet's.
         class_weights: Both classes weigh the same in the loss, however many images each has.
@@ -43,7 +46,6 @@ class Recipe:
     decay: float = 0.0
     weight_decay: float = 0.0
     clip_norm: float = 0.0
-    average: float = 0.0
     frozen_through: str | None = FROZEN_THROUGH
     batch_statistics: bool = False
     class_weights: bool = True
@@ -71,11 +73,10 @@ STUDY = Recipe(
 )
 
 DEFAULT = Recipe(
-    epochs=16,
+    epochs=20,
     learning_rate=2e-4,
     weight_decay=1e-4,
     clip_norm=1.0,
-    average=0.995,
     frozen_through="conv_dw_4_relu",
     label_smoothing=0.05,
     segmentation=0.3,
@@ -86,15 +87,14 @@ DEFAULT = Recipe(
         shift=0.08,
         flip=0.5,
         background=0.5,
-        exposure=0.75,
+        exposure=0.7,
         equalise=0.15,
-        detail=0.3,
-        resolution=0.4,
-        blur=0.4,
+        resolution=0.35,
+        blur=0.35,
         jpeg=0.15,
-        noise=0.45,
+        noise=0.35,
         markers=0.3,
-        borders=0.45,
+        borders=0.25,
         erase=0.2,
     ),
 )

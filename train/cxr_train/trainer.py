@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,8 +46,6 @@ class Trainer:
         )
         self.optimizer.build(self._trainable())
         self._centre_logits()
-        self._steps = tf.Variable(0, dtype=tf.int64)
-        self._mean = [tf.Variable(variable) for variable in self.network.trainable_variables]
         self._weights = tf.constant(self.class_weights, tf.float32)
         self._step = tf.function(self._train, reduce_retracing=True)
 
@@ -59,30 +56,7 @@ class Trainer:
 
     def variables(self) -> list[Any]:
         """Everything that a resumed training needs, the state of dropout's random generator included."""
-        return [
-            *self.network.variables,
-            *self.outline.variables,
-            *self.optimizer.variables,
-            *self._mean,
-            self._steps,
-        ]
-
-    @contextmanager
-    def averaged(self) -> Iterator[Any]:
-        """Lends the network with the running mean of its weights in place; afterwards it learns on from its own."""
-        if not self.recipe.average:
-            yield self.network
-            return
-        own = [np.asarray(variable) for variable in self.network.trainable_variables]
-        self._assign(self._mean)
-        try:
-            yield self.network
-        finally:
-            self._assign(own)
-
-    def _assign(self, values: Sequence[Any]) -> None:
-        for variable, value in zip(self.network.trainable_variables, values, strict=True):
-            variable.assign(value)
+        return [*self.network.variables, *self.outline.variables, *self.optimizer.variables]
 
     def _trainable(self) -> list[Any]:
         return [
@@ -107,17 +81,8 @@ class Trainer:
         trainable = self._trainable()
         self.optimizer.apply_gradients(zip(tape.gradient(total, trainable), trainable, strict=True))
         self._centre_logits()
-        if recipe.average:
-            self._update_mean()
         hits = tf.cast(tf.equal(tf.argmax(logits, 1, tf.int32), labels), tf.float32)
         return {"loss": total, **losses, "accuracy": tf.reduce_mean(hits)}
-
-    def _update_mean(self) -> None:
-        """Moves the mean towards the weights; early on it follows closely, so that it forgets where it began."""
-        done = tf.cast(self._steps.assign_add(1), tf.float32)
-        kept = tf.minimum(self.recipe.average, (1 + done) / (10 + done))
-        for mean, variable in zip(self._mean, self.network.trainable_variables, strict=True):
-            mean.assign(kept * mean + (1 - kept) * variable)
 
     def _cross_entropy(self, logits: Any, labels: Any) -> Any:
         smooth = self.recipe.label_smoothing

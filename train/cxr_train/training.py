@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cxr_edge.errors import UsageError
+from cxr_edge.bundle import Bundle
+from cxr_edge.classifier import Classifier
+from cxr_edge.errors import BundleError, UsageError
 from cxr_train.batches import Batches
 from cxr_train.dataset import (
     LABELS,
@@ -30,7 +34,17 @@ from cxr_train.dataset import (
     read_masks,
     without_straddlers,
 )
-from cxr_train.evaluation import CALIBRATION_FILE, RUN_FILE, Run, calibrate, evaluate, read_json, write_json
+from cxr_train.evaluation import (
+    CALIBRATION_FILE,
+    RUN_FILE,
+    Run,
+    calibrate,
+    choose,
+    evaluate,
+    measure,
+    read_json,
+    write_json,
+)
 from cxr_train.fit import MODEL_FILE, Validation, fit, read_history
 from cxr_train.network import build_network, freeze_through
 from cxr_train.plots import learning_curves
@@ -127,11 +141,42 @@ def calibrate_again(*, run: Path, data: Path) -> None:
         InputError: ``run`` is no finished run.
     """
     opened = Run.open(run)
-    samples, _ = without_straddlers(find_samples(data))
-    _, held = hold_out([s for s in samples if s.split != "test"], fraction=HELD_OUT, seed=opened.settings["seed"])
-    images = read(held, "held-out")
+    images = _held_out(data, opened.settings["seed"])
     calibrate(opened, Validation(images.pixels, images.labels))
     _report(evaluate(opened, images, split="validation"), "held-out patients of train and val")
+
+
+def calibrate_bundle(*, bundle: Path, data: Path, out: Path) -> None:
+    """Chooses them for a bundle, without Keras, and measures it there and on the test folder.
+
+    Writes a JSON file for ``cxr-export calibrate``.
+
+    Raises:
+        UsageError: The folder is not as expected.
+        BundleError: ``bundle`` is none, or does not say which patients were held out.
+    """
+    opened = Bundle.open(bundle)
+    seed = opened.manifest.training.get("seed")
+    if not isinstance(seed, int):
+        raise BundleError(f"{bundle}: its manifest names no seed, so who was held out is not known; calibrate the run")
+    classifier = Classifier(opened, gate=False)
+
+    def score(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        batches = (pixels[start : start + 16].astype(np.float32) for start in range(0, len(pixels), 16))
+        return np.concatenate([classifier.logodds(batch) for batch in batches])
+
+    images, test = _held_out(data, seed), read(find_samples(data, ["test"]), "test")
+    chosen = choose(score, Validation(images.pixels, images.labels))
+    metrics = {
+        name: measure(score(each.pixels), each, chosen) for name, each in (("validation", images), ("test", test))
+    }
+    write_json(out, {"bundle": opened.digest, **chosen, "metrics": metrics})
+    _report(metrics["validation"], "held-out patients of train and val")
+
+
+def _held_out(data: Path, seed: int) -> Images:
+    samples, _ = without_straddlers(find_samples(data))
+    return read(hold_out([s for s in samples if s.split != "test"], fraction=HELD_OUT, seed=seed)[1], "held-out")
 
 
 def evaluate_split(*, run: Path, data: Path, split: str) -> None:

@@ -71,11 +71,6 @@ class LimeExplanation:
         """Superpixels by falling absolute coefficient: [d]."""
         return np.argsort(-np.abs(self.coefficients), kind="stable")
 
-    def spread(self) -> Floats:
-        """Give each coefficient spread evenly over the pixels of its superpixel: float64 [height, width]."""
-        area = np.bincount(self.superpixels.labels.ravel(), minlength=self.superpixels.count)
-        return self.superpixels.paint(self.coefficients / area)
-
     def to_json(self) -> dict[str, object]:
         """Give the record of the explanation; superpixels in order of falling absolute coefficient."""
         intervals = self.intervals

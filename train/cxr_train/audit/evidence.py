@@ -132,11 +132,12 @@ def _shares(setting: Setting, label: str, row: int, mask: Levels, explained: boo
     height, width = mask.shape
     lungs = (mask == LUNG).astype(np.float32)
     outline = cv2.resize(lungs, shape[::-1], interpolation=cv2.INTER_AREA)
+    lime = explainer.lime.explain(pixels, label) if explained else None
     return Shares(
         row=row,
         lungs=inside(np.ones(mask.shape), mask),
         gradcam=inside(smooth(cells, height, width), mask),
-        lime=inside(np.maximum(explainer.lime.explain(pixels, label).spread(), 0), mask) if explained else np.nan,
+        lime=np.nan if lime is None else inside(np.maximum(lime.superpixels.spread(lime.coefficients), 0), mask),
         bound=bound(mask, shape),
         outline=inside(smooth(outline, height, width), mask),
     )
