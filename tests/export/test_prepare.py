@@ -1,0 +1,100 @@
+"""The prepared classifier: the same answers without the work at every start."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from small import SIZE
+
+from cxr_edge import prepared as runtime
+from cxr_edge.bundle import Bundle
+from cxr_edge.classifier import Classifier
+from cxr_edge.errors import BundleError, UsageError
+from cxr_edge.prepared import Prepared, block_size
+from cxr_edge.sessions import onnxruntime
+from cxr_export import prepare as module
+from cxr_export.errors import ParityError
+from cxr_export.folders import changing
+from cxr_export.prepare import GRAPH_FILE, WEIGHTS_FILE, prepare, prepare_bundle, probe
+from cxr_export.radiographs import noise
+
+pytestmark = pytest.mark.skipif(not block_size(onnxruntime), reason="ONNX Runtime has no blocks on this processor")
+
+
+@pytest.fixture
+def own(bundle_folder, tmp_path) -> Bundle:
+    return Bundle.open(shutil.copytree(bundle_folder, tmp_path / "bundle"))
+
+
+def test_a_prepared_bundle_opens_the_optimised_graph_and_answers_the_same(own, monkeypatch):
+    report = prepare_bundle(own)
+    after = Bundle.open(own.folder)
+    assert report.block == block_size(onnxruntime)
+    assert report.onnxruntime == onnxruntime.__version__
+    assert {GRAPH_FILE, WEIGHTS_FILE} == after.manifest.files.keys() - own.manifest.files.keys()
+    opened = []
+    load = Prepared.load_into
+    monkeypatch.setattr(Prepared, "load_into", lambda *arguments: opened.append(1) or load(*arguments))
+    pixels = noise(5, size=(SIZE, SIZE))
+    before, now = (Classifier(each, provider="cpu").logodds(pixels) for each in (own, after))
+    assert opened == [1]
+    np.testing.assert_array_equal(before, now)
+
+
+def test_the_graph_is_ready_and_its_weights_lie_apart(bundle, tmp_path):
+    made = prepare(bundle.model("classifier.onnx"), tmp_path)
+    graph = onnx.load_from_string(made.graph)
+    assert sum(node.op_type == "Conv" and node.domain.endswith("nchwc") for node in graph.graph.node) == 3
+    assert {each.domain for each in graph.opset_import} == {node.domain for node in graph.graph.node}
+    assert all(len(tensor.raw_data) < 128 for tensor in graph.graph.initializer)
+
+
+def test_the_weights_are_hashed_like_every_other_file(own):
+    prepare_bundle(own)
+    file = own.folder / WEIGHTS_FILE
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(BundleError, match="weights"):
+        Bundle.open(own.folder)
+
+
+def test_a_changed_classifier_voids_it(own):
+    prepare_bundle(own)
+    with changing(Bundle.open(own.folder)) as (folder, _):
+        model = onnx.load(folder / "classifier.onnx")
+        model.doc_string = "changed"
+        onnx.save(model, folder / "classifier.onnx")
+    assert Bundle.open(own.folder).prepared("fp32") is None
+
+
+def test_prepared_twice_is_prepared_once(own):
+    prepare_bundle(own)
+    digest = Bundle.open(own.folder).digest
+    prepare_bundle(Bundle.open(own.folder))
+    assert Bundle.open(own.folder).digest == digest
+
+
+def test_one_that_answers_otherwise_is_not_written(own, monkeypatch):
+    def wrongly(model: bytes, folder: Path) -> Prepared:
+        made = prepare(model, folder)
+        weights = np.fromfile(folder / WEIGHTS_FILE, np.float32)
+        (weights + np.float32(0.01)).tofile(folder / WEIGHTS_FILE)
+        return made
+
+    monkeypatch.setattr(module, "prepare", wrongly)
+    with pytest.raises(ParityError, match="another"):
+        prepare_bundle(own)
+    assert Bundle.open(own.folder).digest == own.digest
+
+
+def test_a_processor_without_blocks_has_nothing_to_prepare(own, monkeypatch):
+    monkeypatch.setattr(module, "block_size", lambda _runtime: 0)
+    with pytest.raises(UsageError, match="nothing to prepare"):
+        prepare_bundle(own)
+
+
+def test_the_runtime_carries_the_probe_that_is_made_here():
+    assert probe() == runtime._PROBE
