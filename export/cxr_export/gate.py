@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from cxr_edge.bundle import Bundle
 from cxr_edge.errors import UsageError
 from cxr_edge.sessions import open_session
 from cxr_export.distance import Distance
-from cxr_export.folders import dataset_of, replacing, seal
+from cxr_export.folders import changing
 from cxr_export.radiographs import read_split
 from cxr_export.taps import describing_tensors, descriptors, with_descriptor
 from cxr_export.variations import varied
@@ -98,14 +97,10 @@ def add_gate(bundle: Bundle, *, data: Path) -> GateReport:
         refused=refused,
         bytes=len(gate),
     )
-    dataset = dataset_of(bundle)
-    with replacing(bundle.folder) as folder:
-        for name in manifest.files:
-            shutil.copyfile(bundle.folder / name, folder / name)
+    with changing(bundle) as (folder, values):
         for name, model in models.items():
             (folder / manifest.precisions[name].file).write_bytes(model)
         (folder / GATE_FILE).write_bytes(gate)
-        values = manifest.to_json()
         values["gate"] = {
             "file": GATE_FILE,
             "threshold": threshold,
@@ -115,7 +110,6 @@ def add_gate(bundle: Bundle, *, data: Path) -> GateReport:
             "chosen_on": f"{report.held_out} radiographs of other patients of the train folder and one varied copy of"
             f" each: {MARGIN:g} times the score that {QUANTILE:.1%} of them stay below",
         }
-        seal(folder, values, dataset)
     return report
 
 

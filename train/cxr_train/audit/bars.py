@@ -31,7 +31,8 @@ class Bar:
     @property
     def limit(self) -> str:
         """The requirement in words."""
-        return f"at least {self.shown(self.least)}" if self.least is not None else f"at most {self.shown(self.most)}"
+        word, value = ("at least", self.least) if self.least is not None else ("at most", self.most or 0)
+        return f"{word} {100 * value:g} %" if self.unit == _PERCENT else f"{word} {value:g}{self.unit}"
 
     def shown(self, value: float | None) -> str:
         """A value as people read it."""
