@@ -96,7 +96,9 @@ def randomised(model: Model) -> Model:
             shuffled = random.permutation(values.ravel()).reshape(values.shape)
             tensor.CopyFrom(numpy_helper.from_array(shuffled, tensor.name))
     models = MappingProxyType({**model.bundle.models, name: graph.SerializeToString()})
-    bundle = replace(model.bundle, models=models)
+    manifest = model.bundle.manifest
+    precisions = {"fp32": replace(manifest.precisions["fp32"], prepared=None)}
+    bundle = replace(model.bundle, models=models, manifest=replace(manifest, precisions=precisions))
     return Model(Classifier(bundle, provider="cpu", threads=model.classifier.session.threads))
 
 
