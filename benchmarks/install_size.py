@@ -49,7 +49,9 @@ def measure(extra: str = "cpu") -> Size:
         before, empty = set(_listed(python)), _bytes(folder)
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         target = [f"{ROOT}[{extra}]"]
-        environment = {key: value for key, value in os.environ.items() if key not in {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE"}}
+        environment = {
+            key: value for key, value in os.environ.items() if key not in {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE"}
+        }
         subprocess.run(
             [*pip, "-c", str(ROOT / "constraints.txt"), *target], check=True, capture_output=True, env=environment
         )
@@ -74,7 +76,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--extra", default="cpu")
     found = measure(parser.parse_args().extra)
-    print(f"{found.megabytes:.0f} MB (bar {MEGABYTES}), {len(found.distributions)} distributions (bar {DISTRIBUTIONS}):")
+    print(
+        f"{found.megabytes:.0f} MB (bar {MEGABYTES}), {len(found.distributions)} distributions (bar {DISTRIBUTIONS}):"
+    )
     print(", ".join(found.distributions))
     print("largest: " + ", ".join(f"{name} {size:.0f} MB" for name, size in found.largest.items()))
 

@@ -20,9 +20,7 @@ Map = Callable[[Floats], NDArray[Any]]
 class Explain(Protocol):
     """LIME."""
 
-    def __call__(
-        self, image: Floats, regions: Superpixels, *, seed: int, samples: int
-    ) -> NDArray[np.float64] | None:
+    def __call__(self, image: Floats, regions: Superpixels, *, seed: int, samples: int) -> NDArray[np.float64] | None:
         """Coefficient of each superpixel for the probability of the positive label; None from another method."""
         ...
 

@@ -47,17 +47,22 @@ class Ratio:
         return f"{self.median:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
 
 
-def take_turns(competitors: Mapping[str, Callable[[], object]], rounds: int, *, warm: int = 1) -> Seconds:
+def take_turns(
+    competitors: Mapping[str, Callable[[], object]], rounds: int, *, warm: int = 1, pause: float = 0.03
+) -> Seconds:
     """Run every competitor once a round.
 
     Args:
         competitors: What to run, by name.
         rounds: How often.
         warm: Rounds before those that count.
+        pause: Seconds before each run, in which the threads of the one before stop waiting busily: else they take
+            the cores from whoever comes next.
     """
     seconds: dict[str, list[float]] = {name: [] for name in competitors}
     for count in range(warm + rounds):
         for name, run in competitors.items():
+            time.sleep(pause)
             start = time.perf_counter()
             run()
             if count >= warm:
