@@ -1,9 +1,10 @@
 """The same work by what people use today, side by side; writes RESULTS.md.
 
-    python benchmarks/peers [--quick] [--run RUN] [--out FILE] [--without lime install]
+    python benchmarks/peers [--quick] [--run RUN] [--out FILE] [--without lime start roofline install]
 
 Peers that are not installed are skipped with their reason; each has its own requirements file in this folder, beside
-what this checkout itself needs (".[cpu,export,lime,test]"). About eight minutes with all of them, most of it for `lime` on Keras and DIANNA; ``--quick`` takes one and proves nothing.
+what this checkout itself needs (".[cpu,export,lime,test]"). About eight minutes with all of them, most of it for `lime`
+on Keras and DIANNA; ``--quick`` takes one and a half and proves nothing.
 """
 
 import argparse

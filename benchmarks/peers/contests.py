@@ -102,7 +102,7 @@ def lime(model: Model, peers: Sequence[Peer], image: Floats, *, samples: int, ro
             agreement[peer.name] = f"coefficients to {difference:.0e} of the largest ({count} samples)"
         runs[peer.name] = lambda peer=peer: peer.lime(image, regions, seed=1, samples=samples)  # type: ignore[misc]
     task = f"LIME, {samples} samples, {regions.count} superpixels"
-    return Contest(task, FAST, take_turns(runs, rounds, warm=0), agreement)
+    return Contest(task, FAST, take_turns(runs, rounds, warm=0, lead=0), agreement)
 
 
 def _hold(name: str, holds: bool, fault: str) -> None:

@@ -48,7 +48,7 @@ class Ratio:
 
 
 def take_turns(
-    competitors: Mapping[str, Callable[[], object]], rounds: int, *, warm: int = 1, pause: float = 0.03
+    competitors: Mapping[str, Callable[[], object]], rounds: int, *, warm: int = 1, lead: int = 1, pause: float = 0.03
 ) -> Seconds:
     """Run every competitor once a round.
 
@@ -56,13 +56,16 @@ def take_turns(
         competitors: What to run, by name.
         rounds: How often.
         warm: Rounds before those that count.
-        pause: Seconds before each run, in which the threads of the one before stop waiting busily: else they take
+        lead: Runs before the one that counts, in every turn: so each finds its threads awake and the caches its own.
+        pause: Seconds before each turn, in which the threads of the one before stop waiting busily: else they take
             the cores from whoever comes next.
     """
     seconds: dict[str, list[float]] = {name: [] for name in competitors}
     for count in range(warm + rounds):
         for name, run in competitors.items():
             time.sleep(pause)
+            for _ in range(lead):
+                run()
             start = time.perf_counter()
             run()
             if count >= warm:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from cxr_edge.prepared import Prepared, block_size
 from cxr_edge.sessions import open_session
 from cxr_export.errors import ParityError
 from cxr_export.folders import changing
-from cxr_export.simplify import IR_VERSION
+from cxr_export.simplify import IR_VERSION, add_first
 
 GRAPH_FILE = "classifier.prepared.onnx"
 WEIGHTS_FILE = "classifier.prepared.weights"
@@ -34,7 +35,7 @@ class Preparation:
     """What was prepared.
 
     Attributes:
-        block: Channels side by side in the weights.
+        block: Channels side by side in the weights; 0 where none were laid out.
         onnxruntime: The version that made it.
         graph_bytes: Size of the graph.
         weights_bytes: Size of the weights.
@@ -50,26 +51,39 @@ class Preparation:
         return vars(self)
 
 
-def prepare_bundle(bundle: Bundle) -> Preparation:
+def prepare_bundle(bundle: Bundle, *, blocks: bool = True) -> Preparation:
     """Adds the prepared classifier to a bundle, or replaces it; every command that changes the classifier voids it.
+
+    A classifier of an older export also gets what `add_first` gains, without the run that it came from.
 
     Args:
         bundle: An opened bundle; its folder is replaced in one step.
+        blocks: Whether to add the prepared classifier; False leaves it, or takes it away.
 
     Raises:
         UsageError: ONNX Runtime has no layout of its own on this processor.
-        ParityError: The prepared classifier answers otherwise than the general one; nothing was written.
+        ParityError: A new classifier answers otherwise than the one that is there; nothing was written.
     """
-    precision = bundle.manifest.precisions["fp32"]
+    file = bundle.manifest.precisions["fp32"].file
+    before = bundle.model(file)
+    model = onnx.load_from_string(before)
+    general = bytes(model.SerializeToString()) if add_first(model.graph) else before
     with changing(bundle) as (folder, values):
-        made = prepare(bundle.model(precision.file), folder)
-        _check(bundle, made)
+        (folder / file).write_bytes(general)
+        _check(bundle, before, general)
+        for name in (GRAPH_FILE, WEIGHTS_FILE):
+            (folder / name).unlink(missing_ok=True)
+        values["precisions"]["fp32"]["prepared"] = None
+        if not blocks:
+            return Preparation(0, ort.__version__, 0, 0)
+        made = prepare(general, folder)
+        _check(bundle, before, general, made)
         spec = PreparedSpec(
             graph=GRAPH_FILE,
             weights=WEIGHTS_FILE,
             block=made.block,
             onnxruntime=made.version,
-            made_from=bundle.manifest.files[precision.file].sha256,
+            made_from=hashlib.sha256(general).hexdigest(),
         )
         values["precisions"]["fp32"]["prepared"] = vars(spec)
         sizes = (folder / GRAPH_FILE).stat().st_size, (folder / WEIGHTS_FILE).stat().st_size
@@ -118,12 +132,11 @@ def probe() -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _check(bundle: Bundle, made: Prepared) -> None:
+def _check(bundle: Bundle, before: bytes, after: bytes, made: Prepared | None = None) -> None:
     with np.load(bundle.path(GOLDEN_FILE)) as golden:
         pixels = {"pixels": golden["inputs"].astype(np.float32)}
-    general = bundle.model(bundle.manifest.precisions["fp32"].file)
-    sessions = [open_session(general, provider="cpu", prepared=each) for each in (None, made)]
-    names = [output.name for output in sessions[0].inference.get_outputs()]
-    for name, *values in zip(names, *(session.run(pixels, names) for session in sessions), strict=True):
+    old, new = open_session(before, provider="cpu"), open_session(after, provider="cpu", prepared=made)
+    names = [output.name for output in old.inference.get_outputs()]
+    for name, *values in zip(names, *(session.run(pixels, names) for session in (old, new)), strict=True):
         if not np.array_equal(*values):
-            raise ParityError(f"the prepared classifier gives another {name} than the general one")
+            raise ParityError(f"the prepared classifier gives another {name} than the one that is there")

@@ -15,8 +15,10 @@ from cxr_edge.errors import BundleError, UsageError
 from cxr_edge.prepared import Prepared, block_size
 from cxr_edge.sessions import onnxruntime
 from cxr_export import prepare as module
+from cxr_export import simplify as simplification
 from cxr_export.errors import ParityError
 from cxr_export.folders import changing
+from cxr_export.graphs import classifier_graph
 from cxr_export.prepare import GRAPH_FILE, WEIGHTS_FILE, prepare, prepare_bundle, probe
 from cxr_export.radiographs import noise
 
@@ -75,6 +77,25 @@ def test_prepared_twice_is_prepared_once(own):
     digest = Bundle.open(own.folder).digest
     prepare_bundle(Bundle.open(own.folder))
     assert Bundle.open(own.folder).digest == digest
+
+
+def test_without_blocks_it_is_taken_out_again(own):
+    prepare_bundle(own)
+    report = prepare_bundle(Bundle.open(own.folder), blocks=False)
+    assert report.block == 0
+    assert Bundle.open(own.folder).manifest.files == own.manifest.files
+    assert Bundle.open(own.folder).prepared("fp32") is None
+
+
+def test_an_older_classifier_gets_its_offset_first(run, own, monkeypatch):
+    monkeypatch.setattr(simplification, "add_first", lambda _graph: False)
+    older = simplification.simplify(classifier_graph(run)).SerializeToString()
+    monkeypatch.undo()
+    with changing(own) as (folder, _):
+        (folder / "classifier.onnx").write_bytes(older)
+    prepare_bundle(Bundle.open(own.folder), blocks=False)
+    after = onnx.load_from_string(Bundle.open(own.folder).model("classifier.onnx"))
+    assert after.graph.node[0].op_type == "Add"
 
 
 def test_one_that_answers_otherwise_is_not_written(own, monkeypatch):
