@@ -3,7 +3,7 @@
     python benchmarks/peers [--quick] [--run RUN] [--out FILE] [--without lime start roofline install]
 
 Peers that are not installed are skipped with their reason; each has its own requirements file in this folder, beside
-what this checkout itself needs (".[cpu,export,lime,test]"). About eight minutes with all of them, most of it for `lime`
+what this checkout itself needs (".[cpu,export,lime,test]"). About seven minutes with all of them, most of it for `lime`
 on Keras and DIANNA; ``--quick`` takes one and a half and proves nothing.
 """
 
@@ -58,12 +58,12 @@ def main() -> None:
     peers, skipped = gather(KINDS, network, arguments.threads)
     (image,) = inputs_of([RADIOGRAPH])
 
-    single = _told(contests.predict(model, peers, image, batch=1, rounds=5 if quick else 100))
-    many = _told(contests.predict(model, peers, image, batch=8, rounds=3 if quick else 30))
-    gradcam = _told(contests.gradcam(model, peers, image, rounds=5 if quick else 60))
+    single = _told(contests.predict(model, peers, image, batch=1, rounds=5 if quick else 60))
+    many = _told(contests.predict(model, peers, image, batch=8, rounds=3 if quick else 20))
+    gradcam = _told(contests.gradcam(model, peers, image, rounds=5 if quick else 30))
     held = [single, many, gradcam]
     chosen = [] if "lime" in arguments.without else peers
-    lime = _told(contests.lime(model, chosen, image, samples=60 if quick else 1000, rounds=1 if quick else 3))
+    lime = _told(contests.lime(model, chosen, image, samples=60 if quick else 1000, rounds=1 if quick else 2))
     bars = report.bars(single, gradcam, lime)
     lines: list[str] = []
     if "start" not in arguments.without:
