@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from cxr_edge.bundle import Bundle
+from cxr_export.blocks import unfolded
 
 Floats = NDArray[np.float32]
 _RELU6 = 6.0
@@ -41,7 +42,7 @@ class Layers:
     @classmethod
     def of(cls, bundle: Bundle) -> "Layers":
         """Read them from the classifier's graph."""
-        graph = onnx.load_from_string(bundle.model(bundle.manifest.precisions["fp32"].file)).graph
+        graph = unfolded(bundle.model(bundle.manifest.precisions["fp32"].file)).graph
         values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         weights = {
             kind: [(values[node.input[1]], values[node.input[2]]) for node in graph.node if node.op_type == kind]

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import TensorProto, helper
-from onnx.external_data_helper import convert_model_to_external_data
+from onnx import TensorProto, helper, numpy_helper
 
 from cxr_edge.bundle import Bundle
 from cxr_edge.errors import UsageError
@@ -20,12 +19,12 @@ from cxr_edge.golden import GOLDEN_FILE
 from cxr_edge.manifest import PreparedSpec
 from cxr_edge.prepared import Prepared, block_size
 from cxr_edge.sessions import open_session
+from cxr_export.blocks import aligned, fold, unfolded
 from cxr_export.errors import ParityError
 from cxr_export.folders import changing
 from cxr_export.simplify import IR_VERSION, add_first
 
 GRAPH_FILE = "classifier.prepared.onnx"
-WEIGHTS_FILE = "classifier.prepared.weights"
 _LAYOUT = "com.microsoft.nchwc"
 _SMALL = 128  # bytes that stay in the graph
 
@@ -38,13 +37,13 @@ class Preparation:
         block: Channels side by side in the weights; 0 where none were laid out.
         onnxruntime: The version that made it.
         graph_bytes: Size of the graph.
-        weights_bytes: Size of the weights.
+        shared_bytes: Size of the weights that it takes out of the classifier's own file.
     """
 
     block: int
     onnxruntime: str
     graph_bytes: int
-    weights_bytes: int
+    shared_bytes: int
 
     def to_json(self) -> dict[str, object]:
         """For people and scripts."""
@@ -66,36 +65,34 @@ def prepare_bundle(bundle: Bundle, *, blocks: bool = True) -> Preparation:
     """
     file = bundle.manifest.precisions["fp32"].file
     before = bundle.model(file)
-    model = onnx.load_from_string(before)
-    general = bytes(model.SerializeToString()) if add_first(model.graph) else before
     with changing(bundle) as (folder, values):
-        (folder / file).write_bytes(general)
+        (folder / GRAPH_FILE).unlink(missing_ok=True)
+        model = unfolded(before)
+        add_first(model.graph)
+        made = prepare(model, folder, file) if blocks else None
+        if made is None:
+            (folder / file).write_bytes(model.SerializeToString())
+        general = (folder / file).read_bytes()
         _check(bundle, before, general)
-        for name in (GRAPH_FILE, WEIGHTS_FILE):
-            (folder / name).unlink(missing_ok=True)
-        values["precisions"]["fp32"]["prepared"] = None
-        if not blocks:
-            return Preparation(0, ort.__version__, 0, 0)
-        made = prepare(general, folder)
-        _check(bundle, before, general, made)
-        spec = PreparedSpec(
-            graph=GRAPH_FILE,
-            weights=WEIGHTS_FILE,
-            block=made.block,
-            onnxruntime=made.version,
-            made_from=hashlib.sha256(general).hexdigest(),
-        )
-        values["precisions"]["fp32"]["prepared"] = vars(spec)
-        sizes = (folder / GRAPH_FILE).stat().st_size, (folder / WEIGHTS_FILE).stat().st_size
-    return Preparation(made.block, made.version, *sizes)
+        spec = None
+        if made is not None:
+            _check(bundle, before, general, made)
+            digest = hashlib.sha256(general).hexdigest()
+            spec = vars(PreparedSpec(GRAPH_FILE, file, made.block, made.version, digest))
+        values["precisions"]["fp32"]["prepared"] = spec
+    if made is None:
+        return Preparation(0, ort.__version__, 0, 0)
+    shared = sum(_place(tensor)[1] for tensor in onnx.load_from_string(made.graph).graph.initializer)
+    return Preparation(made.block, made.version, len(made.graph), shared)
 
 
-def prepare(model: bytes, folder: Path) -> Prepared:
+def prepare(model: onnx.ModelProto, folder: Path, file: str) -> Prepared:
     """Optimises a network for this processor.
 
     Args:
-        model: An ONNX file.
-        folder: Where to write the graph and its weights.
+        model: The network; changed, so that its kernels lie as the optimised one takes them.
+        folder: Where to write it and the optimised graph.
+        file: The name to write it under.
 
     Raises:
         UsageError: ONNX Runtime has no layout of its own on this processor.
@@ -107,16 +104,26 @@ def prepare(model: bytes, folder: Path) -> Prepared:
     options.log_severity_level = 3
     with tempfile.TemporaryDirectory() as name:
         options.optimized_model_filepath = os.fspath(Path(name) / "all.onnx")
-        ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         optimised = onnx.load(options.optimized_model_filepath)
     used = {node.domain for node in optimised.graph.node}
     opsets = [helper.make_opsetid(each.domain, each.version) for each in optimised.opset_import]
     del optimised.opset_import[:]
     optimised.opset_import.extend(each for each in opsets if each.domain in used)
-    (folder / WEIGHTS_FILE).unlink(missing_ok=True)  # onnx appends
-    convert_model_to_external_data(optimised, location=WEIGHTS_FILE, size_threshold=_SMALL)
-    onnx.save(optimised, folder / GRAPH_FILE)
-    (folder / WEIGHTS_FILE).chmod(0o644)  # onnx lets nobody else read it
+    fold(model, optimised, block)
+    data = aligned(model, _SMALL)
+    optimised.graph.initializer.sort(key=lambda tensor: tensor.name)  # ONNX Runtime writes them in any order
+    for tensor in optimised.graph.initializer:
+        value = numpy_helper.to_array(tensor).tobytes()
+        offset = data.find(value) if len(value) >= _SMALL else -1
+        if offset >= 0:
+            for field in ("raw_data", "float_data"):
+                tensor.ClearField(field)
+            tensor.data_location = TensorProto.EXTERNAL
+            for key, entry in (("location", file), ("offset", offset), ("length", len(value))):
+                tensor.external_data.add(key=key, value=str(entry))
+    (folder / file).write_bytes(data)
+    (folder / GRAPH_FILE).write_bytes(optimised.SerializeToString())
     return Prepared((folder / GRAPH_FILE).read_bytes(), folder, block, ort.__version__)
 
 
@@ -140,3 +147,9 @@ def _check(bundle: Bundle, before: bytes, after: bytes, made: Prepared | None = 
     for name, *values in zip(names, *(session.run(pixels, names) for session in (old, new)), strict=True):
         if not np.array_equal(*values):
             raise ParityError(f"the prepared classifier gives another {name} than the one that is there")
+
+
+def _place(tensor: onnx.TensorProto) -> tuple[int, int]:
+    """Offset and length of what lies in another file; 0 and 0 where nothing does."""
+    found = {entry.key: entry.value for entry in tensor.external_data}
+    return int(found.get("offset", 0)), int(found.get("length", 0))
