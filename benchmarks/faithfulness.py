@@ -17,7 +17,6 @@ from types import MappingProxyType
 
 import cv2
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
@@ -26,6 +25,7 @@ from common import test_files as choose_files
 from cxr_edge.api import Model
 from cxr_edge.classifier import Classifier
 from cxr_edge.lime.explanation import LimeExplanation
+from cxr_export.blocks import unfolded
 
 Map = NDArray[np.float32]
 STEPS = 20
@@ -87,7 +87,7 @@ def curves(model: Model, image: Map, attribution: Map) -> tuple[float, float]:
 def randomised(model: Model) -> Model:
     """The same network with the weights inside every convolution shuffled."""
     name = model.bundle.manifest.precisions["fp32"].file
-    graph = onnx.load_from_string(model.bundle.model(name))
+    graph = unfolded(model.bundle.model(name))
     random = np.random.default_rng(0)
     kernels = {node.input[1] for node in graph.graph.node if node.op_type == "Conv"}
     for tensor in graph.graph.initializer:
@@ -96,7 +96,9 @@ def randomised(model: Model) -> Model:
             shuffled = random.permutation(values.ravel()).reshape(values.shape)
             tensor.CopyFrom(numpy_helper.from_array(shuffled, tensor.name))
     models = MappingProxyType({**model.bundle.models, name: graph.SerializeToString()})
-    bundle = replace(model.bundle, models=models)
+    manifest = model.bundle.manifest
+    precisions = {"fp32": replace(manifest.precisions["fp32"], prepared=None)}
+    bundle = replace(model.bundle, models=models, manifest=replace(manifest, precisions=precisions))
     return Model(Classifier(bundle, provider="cpu", threads=model.classifier.session.threads))
 
 

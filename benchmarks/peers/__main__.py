@@ -1,222 +1,135 @@
-"""What users could pick instead, side by side on the shipped network, taking turns in one process.
+"""The same work by what people use today, side by side; writes RESULTS.md.
 
-    python -m pip install -r benchmarks/peers/requirements-openvino.txt ...
-    python benchmarks/peers [--data DIR] [--quick] [--out benchmarks/RESULTS.md]
+    python benchmarks/peers [--quick] [--run RUN] [--out FILE] [--without lime start roofline install]
 
-Peers that are not installed are named with the reason. Before anything is timed, every peer on the same weights must
-give the same answer. Ratios are peer / ours within a round; the brackets hold the smallest and largest of the rounds.
+Peers that are not installed are skipped with their reason; each has its own requirements file in this folder, beside
+what this checkout itself needs (".[cpu,export,lime,test]"). About seven minutes with all of them, most of it for `lime`
+on Keras and DIANNA; ``--quick`` takes one and a half and proves nothing.
 """
 
-import datetime as dt
-import platform
+import argparse
+import importlib.util
+import os
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property, partial
-from importlib.metadata import PackageNotFoundError, version
+import tempfile
+import time
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import explainers
-import onnxruntime
-import runtimes
-from keras_network import rebuild
-from rounds import Times, measure
-
-from common import engine, inputs_of, model_for, package_lime, parser
-from common import test_files as choose_files
-from cxr_edge.api import Model
+from common import inputs_of
+from cxr_edge.api import load
+from cxr_edge.bench.environment import look_around
 from cxr_edge.bundle import Bundle
-from cxr_edge.sessions import open_session
-from cxr_edge.superpixels import segment
+from install_size import DISTRIBUTIONS, MEGABYTES
+from install_size import measure as install
+from peers import by_dianna, by_keras, by_lime, by_litert, by_openvino, by_torch, contests, report
+from peers.network import Network, plain_export
+from peers.peer import Skipped, gather
+from peers.report import Bar, markdown
+from peers.rounds import Ratio
+from roofline import BAR as ROOFLINE
+from roofline import PROFILE, RUNS
+from roofline import measure as roofline
+from session_start import BAR as START
+from session_start import measure as start
 
-SAMPLES = 1000
-PACKAGES = ("onnxruntime", "openvino", "tensorflow-cpu", "keras", "ai-edge-litert", "lime", "dianna", "torch", "numpy")
-OURS = "cxr-edge"
-
-
-@dataclass
-class Bench:
-    """What every section needs.
-
-    Attributes:
-        model: The shipped network with everything around it.
-        image: One test radiograph, float32 [224, 224] in 0..255.
-        file: Its ONNX file.
-        threads: Threads of every competitor.
-        quick: Few rounds and samples.
-        skipped: Peers left out, with the reason.
-    """
-
-    model: Model
-    image: NDArray[np.float32]
-    file: Path
-    threads: int
-    quick: bool
-    skipped: dict[str, str] = field(default_factory=dict)
-
-    def available(self, name: str, make: Callable[[], Any]) -> Any:
-        """What ``make`` gives, or None where a package is missing."""
-        try:
-            return make()
-        except ImportError as error:
-            self.skipped[name] = str(error)
-            return None
-
-    @cached_property
-    def keras(self) -> Any:
-        """The network in Keras, or None."""
-        return self.available("Keras", lambda: rebuild(self.file))
-
-    def time(self, runs: Mapping[str, Callable[[], object]]) -> Times:
-        """Let them take turns."""
-        return measure(runs, rounds=3 if self.quick else 15, repeats=3 if self.quick else 10)
+RADIOGRAPH = Path(__file__).parents[2] / "tests" / "data" / "radiographs" / "person724_virus_1343.jpeg"
+KINDS = (by_openvino, by_keras, by_litert, by_torch, by_lime, by_dianna)
+PARTS = ("lime", "start", "roofline", "install")
 
 
 def main() -> None:
-    """Measure and write."""
-    options = parser(__doc__)
-    options.add_argument("--quick", action="store_true", help="few rounds and samples: does it run?")
+    """Measure, print and write."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--bundle", type=Path, default=None, help="another bundle than the installed one")
+    options.add_argument("--run", type=Path, default=None, help="the run to take the plain export from")
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--quick", action="store_true", help="few rounds and samples, to see that it works")
+    options.add_argument("--without", nargs="*", choices=PARTS, default=[], help="parts to leave out")
     options.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "RESULTS.md")
     arguments = options.parse_args()
-    model = model_for(arguments)
-    image = inputs_of(choose_files(arguments.data, 2))[1]
-    file = model.bundle.path(model.bundle.manifest.precisions["fp32"].file)
-    bench = Bench(model, image, file, arguments.threads, arguments.quick)
-    lines = [*predict(bench), *gradcam(bench), *lime(bench), *start(bench)]
-    text = "\n".join([*head(bench), *lines, *foot(bench.skipped)]) + "\n"
-    arguments.out.write_text(text)
-    print(text)
+    quick = arguments.quick
+    environment = look_around(cuda=False)
+    model = load(arguments.bundle, provider="cpu", threads=arguments.threads, gate=False)
+    network = Network(model.bundle)
+    peers, skipped = gather(KINDS, network, arguments.threads)
+    (image,) = inputs_of([RADIOGRAPH])
 
-
-def predict(bench: Bench) -> list[str]:
-    """Runtimes on one input."""
-    one, classifier = bench.image[None], bench.model.classifier
-    networks = {"OpenVINO": bench.available("OpenVINO", lambda: runtimes.openvino(bench.file, bench.threads))}
-    if bench.keras is not None:
-        networks["`keras.Model.predict`"] = runtimes.keras_predict(bench.keras)
-        networks["compiled Keras function"] = runtimes.keras_compiled(bench.keras)
-        networks["LiteRT"] = bench.available("LiteRT", lambda: runtimes.litert(bench.keras, bench.threads))
-    expected = classifier.logodds(one)
-    runs: dict[str, Callable[[], object]] = {
-        OURS: lambda: classifier.predict(one),
-        "bare ONNX Runtime session": lambda: classifier.logodds(one),
-    }
-    for name, network in networks.items():
-        if network is None:
-            continue
-        answer = network(one)
-        if np.allclose(answer, expected, rtol=1e-3, atol=1e-3):
-            runs[name] = partial(network, one)
+    single = _told(contests.predict(model, peers, image, batch=1, rounds=5 if quick else 60))
+    many = _told(contests.predict(model, peers, image, batch=8, rounds=3 if quick else 20))
+    gradcam = _told(contests.gradcam(model, peers, image, rounds=5 if quick else 30))
+    held = [single, many, gradcam]
+    chosen = [] if "lime" in arguments.without else peers
+    lime = _told(contests.lime(model, chosen, image, samples=60 if quick else 1000, rounds=1 if quick else 2))
+    bars = report.bars(single, gradcam, lime)
+    lines: list[str] = []
+    if "start" not in arguments.without:
+        if importlib.util.find_spec("tf2onnx") and importlib.util.find_spec("tensorflow"):
+            bars.append(_start(model.bundle, arguments.run, 3 if quick else 15))
         else:
-            bench.skipped[name] = f"log-odds {answer[0]:.3f} on the same weights and input, not {expected[0]:.3f}"
-    title = "Predict, batch 1, warm: ready input to label, calibrated probability and gate"
-    return table(title, bench.time(runs))
+            skipped.append(Skipped("plain export", f"pip install -r benchmarks/peers/{by_keras.REQUIREMENTS}"))
+    if "roofline" not in arguments.without:
+        bar, told = _roofline(model.bundle, arguments.threads, 5 if quick else 40)
+        bars.append(bar)
+        lines += told
+    if "install" not in arguments.without:
+        bars.append(_install())
+
+    # A path of this machine says nothing to a reader.
+    command = f"python benchmarks/peers{' --quick' if quick else ''}{' --run RUN' if arguments.run else ''}"
+    now = f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M} UTC"
+    text = report.heading(environment, model.bundle, skipped, now, command)
+    if quick:
+        text += ["**A trial run with few rounds and samples: its figures mean nothing.**", ""]
+    text += markdown(["bar", "asked", "measured", "met"], [each.row() for each in bars])
+    for contest in [*held, lime]:
+        head = [
+            contest.task,
+            "median an input" if contest.per > 1 else "median",
+            f"times {contest.ours}",
+            "same answer",
+        ]
+        text += markdown(head, report.contest_rows(contest))
+    text += [report.lime_note(), "", *lines]
+    arguments.out.write_text("\n".join(text).rstrip() + "\n", "utf-8")
+    print("\n".join(text))
 
 
-def gradcam(bench: Bench) -> list[str]:
-    """Grad-CAM: ours from the features that are there, Keras' from the input."""
-    if bench.keras is None:
-        return []
-    one, ours = bench.image[None], bench.model.explainer.gradcam
-    features = bench.model.classifier.predict(one)[0].features
-    tape = runtimes.keras_gradcam(bench.keras)
-    expected = ours.explain(features, "PNEUMONIA").raw
-    np.testing.assert_allclose(tape(one)[0], expected, atol=1e-3 * float(expected.max()), err_msg="Grad-CAM")
-    runs: dict[str, Callable[[], object]] = {
-        OURS: lambda: ours.explain(features, "PNEUMONIA"),
-        "Keras with `tf.GradientTape`, compiled, its own forward pass included": lambda: tape(one),
-    }
-    return table("Grad-CAM on top of a prediction already made", bench.time(runs))
+def _start(bundle: Bundle, run: Path | None, rounds: int) -> Bar:
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "plain.onnx"
+        plain.write_bytes(plain_export(bundle, run))
+        seconds = start(bundle.folder, plain, rounds)
+    ratio = Ratio.of(seconds, "bundle", "plain")
+    measured = f"{ratio} of its time, {1e3 * seconds.median('bundle'):.0f} ms"
+    what = "first session of a process from the bundle, all of it hashed, against ONNX Runtime on the plain export"
+    return Bar(what, f"at most {START:g} of its time", measured, ratio.median <= START)
 
 
-def lime(bench: Bench) -> list[str]:
-    """LIME at equal sample count, beside ours at its default."""
-    image, model, samples = bench.image, bench.model, 50 if bench.quick else SAMPLES
-    ours, regions = engine(model), segment(image)
-
-    def probability(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        return model.classifier.session.run({"pixels": inputs}, ["probability"])[0]
-
-    runs: dict[str, Callable[[], object]] = {
-        OURS: lambda: ours.explain(image, "PNEUMONIA"),
-        f"cxr-edge, reference mode, {samples} samples": lambda: ours.explain_reference(
-            image, "PNEUMONIA", samples=samples
-        ),
-        f"`lime` + ONNX Runtime, {samples} samples": lambda: package_lime(
-            probability, image, regions, seed=1, samples=samples
-        ),
-    }
-    if bench.keras is not None:
-        scale, network = model.bundle.manifest.calibration.scale, runtimes.keras_predict(bench.keras)
-
-        def by_keras(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-            return 1 / (1 + np.exp(-scale * network(inputs)))
-
-        runs[f"`lime` + Keras, {samples} samples"] = lambda: package_lime(
-            by_keras, image, regions, seed=1, samples=samples
-        )
-    for method in ("LIME", "RISE"):
-        peer = bench.available(f"dianna {method}", partial(explainers.dianna, method, probability, image, samples))
-        if peer is not None:
-            runs[f"`dianna` {method} + ONNX Runtime, {samples} samples"] = peer
-    times = measure(runs, rounds=1 if bench.quick else 2, repeats=1, warm=False)
-    return table("LIME, one radiograph (cxr-edge: fast mode at its default)", times)
+def _roofline(bundle: Bundle, threads: int, rounds: int) -> tuple[Bar, list[str]]:
+    found = roofline(bundle, threads=threads, rounds=rounds)
+    share = found.share("fp32, batch 8")
+    lines = ["## Where the time goes", "", found.summary, "", *markdown(RUNS, found.rows())]
+    lines += markdown(PROFILE, found.profile_rows())
+    return Bar(
+        "share of the float32 roofline, batch 8", f"at least {ROOFLINE:.0%}", f"{share:.0%}", share >= ROOFLINE
+    ), lines
 
 
-def start(bench: Bench) -> list[str]:
-    """From the bundle's folder to a session that can answer."""
-    folder, name = bench.model.bundle.folder, bench.file.name
-    runs: dict[str, Callable[[], object]] = {
-        OURS: lambda: open_session(Bundle.open(folder).model(name), provider="cpu", threads=bench.threads),
-        "the same ONNX file in ONNX Runtime, nothing hashed": lambda: onnxruntime.InferenceSession(
-            bench.file, providers=["CPUExecutionProvider"]
-        ),
-    }
-    return table("Session start, every file of the bundle hashed", bench.time(runs))
+def _install() -> Bar:
+    size = install()
+    measured = f"{size.megabytes:.0f} MB, {len(size.distributions)} distributions"
+    met = size.megabytes <= MEGABYTES and len(size.distributions) <= DISTRIBUTIONS
+    asked = f"at most {MEGABYTES} MB, {DISTRIBUTIONS} distributions"
+    return Bar("runtime with the `cpu` extra, installed", asked, measured, met)
 
 
-def table(title: str, times: Times) -> list[str]:
-    """A section in Markdown."""
-    lines = [f"## {title}", "", "| what | median, ms | times ours (range over the rounds) |", "| --- | --- | --- |"]
-    for name in times.seconds:
-        middle, low, high = times.ratio(name, OURS)
-        lines.append(f"| {name} | {1000 * times.median(name):.2f} | {middle:.2f} ({low:.2f} to {high:.2f}) |")
-    return [*lines, ""]
-
-
-def head(bench: Bench) -> list[str]:
-    """What was measured on what."""
-    bundle, threads, quick = bench.model.bundle, bench.threads, bench.quick
-    versions = []
-    for name in PACKAGES:
-        try:
-            versions.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    made = dt.datetime.now(dt.UTC).date().isoformat()
-    return [
-        "# Results",
-        "",
-        (
-            f"Written by `python benchmarks/peers{' --quick' if quick else ''}` on {made}: {platform.system()} "
-            f"{platform.machine()}, {threads} threads, Python {platform.python_version()}, {', '.join(versions)}. "
-            f"Bundle {bundle.manifest.name} {bundle.manifest.version} ({bundle.digest[:12]})."
-        ),
-        "",
-    ]
-
-
-def foot(skipped: dict[str, str]) -> list[str]:
-    """Who was missing."""
-    if not skipped:
-        return ["Every peer was there."]
-    return ["Left out: " + "; ".join(f"{name} ({reason})" for name, reason in skipped.items()) + "."]
+def _told(contest: contests.Contest) -> contests.Contest:
+    print(f"{time.strftime('%H:%M:%S')} {contest.task}: done", file=sys.stderr)
+    return contest
 
 
 if __name__ == "__main__":

@@ -1,41 +1,73 @@
-"""Competitors that take turns, and what their times are to each other."""
+"""Competitors that take turns, so that a busy machine slows all of them alike, and ratios within each round."""
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Times:
-    """Seconds of each competitor, one a round.
+class Seconds:
+    """How long each competitor took, round for round.
 
     Attributes:
-        seconds: By name; round by round.
+        by_name: Seconds of every round, by competitor.
     """
 
-    seconds: Mapping[str, list[float]]
+    by_name: Mapping[str, Sequence[float]]
 
     def median(self, name: str) -> float:
-        """Median seconds."""
-        return statistics.median(self.seconds[name])
-
-    def ratio(self, name: str, base: str) -> tuple[float, float, float]:
-        """How many times longer than ``base``: median, smallest and largest over the rounds."""
-        each = [one / other for one, other in zip(self.seconds[name], self.seconds[base], strict=True)]
-        return statistics.median(each), min(each), max(each)
+        """The median over the rounds."""
+        return statistics.median(self.by_name[name])
 
 
-def measure(competitors: Mapping[str, Callable[[], object]], *, rounds: int, repeats: int, warm: bool = True) -> Times:
-    """Run every competitor once to warm up, if asked to, then ``rounds`` times in turn, ``repeats`` calls each time."""
-    if warm:
-        for run in competitors.values():
-            run()
+@dataclass(frozen=True)
+class Ratio:
+    """One competitor's time over another's.
+
+    Attributes:
+        median: Median over the rounds of the ratio within a round.
+        low: Its 10 % quantile; the smallest with fewer than ten rounds.
+        high: Its 90 % quantile; the largest with fewer than ten rounds.
+    """
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, seconds: Seconds, one: str, other: str) -> "Ratio":
+        """Divide round by round."""
+        each = sorted(a / b for a, b in zip(seconds.by_name[one], seconds.by_name[other], strict=True))
+        cut = len(each) // 10
+        return cls(statistics.median(each), each[cut], each[-1 - cut])
+
+    def __str__(self) -> str:
+        digits = 2 if self.median < 10 else 1
+        return f"{self.median:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+
+
+def take_turns(
+    competitors: Mapping[str, Callable[[], object]], rounds: int, *, warm: int = 1, lead: int = 1, pause: float = 0.03
+) -> Seconds:
+    """Run every competitor once a round.
+
+    Args:
+        competitors: What to run, by name.
+        rounds: How often.
+        warm: Rounds before those that count.
+        lead: Runs before the one that counts, in every turn: so each finds its threads awake and the caches its own.
+        pause: Seconds before each turn, in which the threads of the one before stop waiting busily: else they take
+            the cores from whoever comes next.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in competitors}
-    for _ in range(rounds):
+    for count in range(warm + rounds):
         for name, run in competitors.items():
-            start = time.perf_counter()
-            for _ in range(repeats):
+            time.sleep(pause)
+            for _ in range(lead):
                 run()
-            seconds[name].append((time.perf_counter() - start) / repeats)
-    return Times(seconds)
+            start = time.perf_counter()
+            run()
+            if count >= warm:
+                seconds[name].append(time.perf_counter() - start)
+    return Seconds(seconds)

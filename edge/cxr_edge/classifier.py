@@ -1,6 +1,7 @@
 """Inputs → predictions."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +94,11 @@ class Classifier:
         self.operating_point = operating_point
         self.threshold = manifest.operating_points.points[operating_point].threshold
         self.session = open_session(
-            bundle.model(manifest.precisions[precision].file), provider=provider, threads=threads, spinning=spinning
+            partial(bundle.model, manifest.precisions[precision].file),
+            provider=provider,
+            threads=threads,
+            spinning=spinning,
+            prepared=bundle.prepared(precision),
         )
         self.gate = Gate(bundle) if gate and manifest.gate else None
         if self.gate and DESCRIPTOR not in {output.name for output in self.session.inference.get_outputs()}:

@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +105,8 @@ def ask(bundle: Bundle, questions: Questions, *, provider: Provider = "cpu") -> 
     Returns:
         The answers, and the provider that really ran.
     """
-    classifier = open_session(bundle.model(bundle.manifest.precisions["fp32"].file), provider=provider)
+    network = partial(bundle.model, bundle.manifest.precisions["fp32"].file)
+    classifier = open_session(network, provider=provider, prepared=bundle.prepared("fp32"))
     gradcam = open_session(bundle.model("gradcam.onnx"), provider=provider)
     parts = []
     for batch in questions.batches():

@@ -64,11 +64,23 @@ class OperatingPoints:
 
 
 @dataclass(frozen=True)
+class PreparedSpec:
+    """The classifier of hash ``made_from`` with its weights in blocks of channels, by one version of ONNX Runtime."""
+
+    graph: str
+    weights: str
+    block: int
+    onnxruntime: str
+    made_from: str
+
+
+@dataclass(frozen=True)
 class Precision:
-    """A classifier file, and what its answers lose against float32 (nothing for float32 itself)."""
+    """A classifier file, what its answers lose against float32, and perhaps the same prepared for a quicker start."""
 
     file: str
     loss: dict[str, Any] = field(default_factory=dict)
+    prepared: PreparedSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -187,7 +199,10 @@ class Manifest:
             "the default operating point must be one of the points": points.default in points.points,
             "thresholds must lie in 0..1": all(0 <= point.threshold <= 1 for point in points.points.values()),
             "precisions must contain fp32": "fp32" in self.precisions,
-            "every precision's file must be in files": all(p.file in self.files for p in self.precisions.values()),
+            "every precision's files must be in files": all(
+                {p.file, *((p.prepared.graph, p.prepared.weights) if p.prepared else ())} <= self.files.keys()
+                for p in self.precisions.values()
+            ),
             "the gate's and the lungs' file must be in files": all(
                 each is None or each.file in self.files for each in (self.gate, self.lungs)
             ),

@@ -122,6 +122,21 @@ def lungs(
 
 
 @app.command()
+def prepare(
+    bundle: BundleFolder,
+    blocks: Annotated[
+        bool,
+        typer.Option("--blocks/--no-blocks", help="Add weights laid out for this processor, or take them away."),
+    ] = True,
+) -> None:
+    """Have a bundle start quicker on processors like this one, with this version of ONNX Runtime."""
+    from cxr_edge.bundle import Bundle
+    from cxr_export.prepare import prepare_bundle
+
+    _say(prepare_bundle(Bundle.open(bundle), blocks=blocks).to_json())
+
+
+@app.command()
 def card(
     bundle: BundleFolder,
     audit: Annotated[Path, typer.Option(help="The audit.json that cxr-train audit wrote for this bundle.")],

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from cxr_edge.bundle import Bundle
+from cxr_export.blocks import unfolded
 from cxr_export.folders import changing
 from cxr_export.quantisation import answers, quantize
 from cxr_export.radiographs import Radiographs, read_split
@@ -62,7 +63,7 @@ def quantize_bundle(bundle: Bundle, *, data: Path, split: str = "test") -> Loss:
     size = (manifest.input.height, manifest.input.width)
     calibration = read_split(data, "train", size=size, count=CALIBRATION_IMAGES)
     fp32 = bundle.model(manifest.precisions["fp32"].file)
-    int8, float_layers = quantize(fp32, calibration.pixels)
+    int8, float_layers = quantize(unfolded(fp32).SerializeToString(), calibration.pixels)
     test = read_split(data, split, size=size)
     loss = _loss(bundle, fp32, int8, test, split=split, calibrated=len(calibration.pixels), float_layers=float_layers)
     with changing(bundle) as (folder, values):

@@ -58,6 +58,17 @@ def test_files_that_the_manifest_does_not_name_are_not_there(copy):
             ask("other.onnx")
 
 
+def test_a_network_that_changes_after_the_check_is_not_used(copy):
+    bundle = Bundle.open(copy)
+    with (copy / "gradcam.onnx").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(BundleError, match=r"gradcam\.onnx was changed after the bundle was opened"):
+        bundle.model("gradcam.onnx")
+    (copy / "classifier.onnx").unlink()
+    with pytest.raises(BundleError, match=r"classifier\.onnx cannot be read any more"):
+        bundle.model("classifier.onnx")
+
+
 def test_an_invalid_manifest_is_not_written(copy):
     before = (copy / "manifest.json").read_bytes()
     with pytest.raises(BundleError, match="positive"):

@@ -8,10 +8,11 @@ import onnxruntime as ort
 import pytest
 from small import SIZE, small_network, write_run
 
+from cxr_export import simplify as module
 from cxr_export.graphs import classifier_graph
 from cxr_export.radiographs import noise
 from cxr_export.run import Run
-from cxr_export.simplify import simplify
+from cxr_export.simplify import add_first, simplify
 
 
 def _answers(model: onnx.ModelProto, pixels: np.ndarray) -> list[np.ndarray]:
@@ -43,3 +44,16 @@ def test_only_standard_operators_remain_so_that_any_processor_can_load_it(run):
     assert [opset.domain for opset in simple.opset_import] == [""]
     assert {node.domain for node in simple.graph.node} == {""}
     assert simple.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
+
+
+def test_the_offset_is_added_before_the_pixels_get_a_channel(run, monkeypatch):
+    monkeypatch.setattr(module, "add_first", lambda _graph: False)
+    before = simplify(classifier_graph(run))
+    monkeypatch.undo()
+    after = simplify(classifier_graph(run))
+    assert [node.op_type for node in before.graph.node][:4] == ["Reshape", "Add", "Transpose", "Conv"]
+    assert [node.op_type for node in after.graph.node][:3] == ["Add", "Reshape", "Conv"]
+    assert not add_first(after.graph)
+    pixels = noise(3, size=(SIZE, SIZE))
+    for expected, found in zip(_answers(before, pixels), _answers(after, pixels), strict=True):
+        np.testing.assert_array_equal(found, expected)

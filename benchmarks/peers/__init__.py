@@ -1,0 +1,1 @@
+"""The same work by what people use today, side by side: see `__main__`."""

@@ -1,0 +1,127 @@
+"""The tables of `RESULTS.md`."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from cxr_edge.bench.environment import Environment
+from cxr_edge.bundle import Bundle
+from peers.contests import EQUAL, FAST, REFERENCE, Contest
+from peers.peer import Skipped
+from peers.rounds import Ratio
+
+_PACKAGES = (
+    *("numpy", "onnxruntime", "openvino", "keras", "tensorflow-cpu", "ai-edge-litert", "torch", "captum", "lime"),
+    "dianna",
+)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What was to be reached.
+
+    Attributes:
+        what: The claim.
+        asked: The bar.
+        measured: What was found; None where the peer is not there.
+        met: Whether it was reached.
+    """
+
+    what: str
+    asked: str
+    measured: str | None
+    met: bool
+
+    def row(self) -> list[str]:
+        """A row of the table."""
+        return [
+            self.what,
+            self.asked,
+            self.measured or "not measured",
+            ("yes" if self.met else "**no**") if self.measured else "-",
+        ]
+
+
+def faster(contest: Contest, peer: str, least: float, what: str, *, ours: str | None = None) -> Bar:
+    """Ours has to be so many times faster."""
+    ratio = contest.faster(peer, ours) if peer in contest.seconds.by_name else None
+    asked = f"at least {least:g} times faster"
+    return Bar(what, asked, None if ratio is None else f"{ratio} times", ratio is not None and ratio.median >= least)
+
+
+def no_slower(contest: Contest, peer: str, most: float, what: str) -> Bar:
+    """Ours may take at most so much of the peer's time."""
+    if peer not in contest.seconds.by_name:
+        return Bar(what, f"at most {most:g} of its time", None, met=False)
+    ratio = Ratio.of(contest.seconds, contest.ours, peer)
+    return Bar(what, f"at most {most:g} of its time", f"{ratio} of its time", ratio.median <= most)
+
+
+def bars(predict: Contest, gradcam: Contest, lime: Contest) -> list[Bar]:
+    """What the peers are measured for."""
+    return [
+        no_slower(predict, "OpenVINO Runtime", 1.0, "predict, batch 1, against OpenVINO Runtime on the same ONNX file"),
+        faster(predict, "Keras `predict`", 8, "predict, batch 1, against `keras.Model.predict`"),
+        faster(predict, "Keras, compiled function", 2, "predict, batch 1, against the compiled Keras function"),
+        faster(gradcam, "Keras `predict`", 10, "predict + Grad-CAM against Keras with `GradientTape`"),
+        faster(lime, "`lime` on ONNX Runtime", 12, "LIME, fast mode, against `lime` on ONNX Runtime"),
+        faster(lime, "Keras `predict`", 12, "LIME, fast mode, against `lime` on Keras"),
+        faster(lime, "DIANNA, LIME", 10, "LIME at equal fidelity (stability 0.85) against DIANNA", ours=EQUAL),
+        faster(lime, "DIANNA, RISE", 10, "LIME at equal fidelity against DIANNA's RISE, as many masks", ours=EQUAL),
+    ]
+
+
+def contest_rows(contest: Contest) -> list[list[str]]:
+    """Median, ratio and agreement of each competitor."""
+    unit, factor = ("s", 1.0) if contest.seconds.median(contest.ours) > 0.1 else ("ms", 1e3)
+    rows = []
+    for name in contest.seconds.by_name:
+        median = f"{factor * contest.seconds.median(name) / contest.per:.2f} {unit}"
+        ratio = "1" if name == contest.ours else str(contest.faster(name))
+        rows.append([name, median, ratio, contest.agreement.get(name, "")])
+    return rows
+
+
+def heading(environment: Environment, bundle: Bundle, skipped: Sequence[Skipped], when: str, command: str) -> list[str]:
+    """What the figures belong to."""
+    lines = [
+        "# Side by side",
+        "",
+        (
+            f"Written by `{command}` on {when}; not edited. Competitors take turns in one process, so that a busy "
+            "machine slows all of them alike; a ratio is the median over the rounds of the ratio within a round, with "
+            "its range from 10 % to 90 % in brackets (smallest to largest with fewer than ten rounds). All compute the "
+            "same network: the bundle's weights were put into Keras, LiteRT and PyTorch, and every answer was held to "
+            "ours before anything was timed. The gate is off, as no peer has one."
+        ),
+        "",
+        f"- machine: {environment.machine}; load before: {environment.load}",
+        f"- bundle: {bundle.manifest.name} {bundle.manifest.version}, {bundle.digest}",
+        f"- versions: Python {platform.python_version()}, {', '.join(_versions())}",
+    ]
+    return [*lines, *(f"- skipped: {each.name}: {each.reason}" for each in skipped), ""]
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """A table."""
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    return [*lines, *("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows), ""]
+
+
+def lime_note() -> str:
+    """What the three modes are."""
+    return (
+        f"{FAST}: its default. {EQUAL}: what correlates with the converged explanation as `lime` does at 1000 samples "
+        f"(`python benchmarks/lime_fidelity.py`). {REFERENCE}: what the `lime` package computes, sample for sample."
+    )
+
+
+def _versions() -> list[str]:
+    found = []
+    for name in _PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return found
