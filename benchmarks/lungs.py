@@ -87,8 +87,8 @@ def outlines(model: Model, held: list[Sample], masks: Path, others: list[Path]) 
         known = read_masks([each for each in images.samples if each.label == label], masks)
         rows.append([f"held out, {name}", *_outlined(model, images.pixels[chosen].astype(np.float32), known)])
     for folder in others:
-        for kind in sorted(path for path in folder.iterdir() if path.is_dir()):
-            rows.append([f"other: {kind.name}", *_outlined(model, list(_readable(kind)), None)])
+        kinds = sorted(path for path in folder.iterdir() if path.is_dir())
+        rows.extend([f"other: {kind.name}", *_outlined(model, list(_readable(kind)), None)] for kind in kinds)
     table(["pictures", "number", "no pair of lungs found", "mean Dice", "Dice below 0.85"], rows)
 
 
