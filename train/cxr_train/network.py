@@ -31,7 +31,8 @@ def build_network(
 
     Args:
         arch: ``mobilenet`` (Howard et al. 2017, width 1.0) or ``small-cnn``.
-        weights: ``imagenet`` (Keras downloads it), a ``.weights.h5`` file of MobileNet without its top, or None.
+        weights: ``imagenet`` (Keras downloads it), a ``.weights.h5`` file of MobileNet without its top, a ``.keras``
+            file of such a network (from a run, or from ``cxr-export keras``) to go on from, or None.
         l2: Weight of the squared norm of the hidden layer's kernel in the loss.
         dropout: Share of hidden units dropped in training.
         height: Input height in pixels.
@@ -40,6 +41,9 @@ def build_network(
     Raises:
         UsageError: Unknown architecture, or weights for a network that has none.
     """
+    earlier = None
+    if isinstance(weights, str | Path) and Path(weights).suffix == ".keras":
+        earlier, weights = _read_network(Path(weights)), None
     pixels = keras.Input((height, width), name="pixels")
     x = keras.layers.Reshape((height, width, 1), name="grey")(pixels)
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="normalised")(x)
@@ -58,6 +62,8 @@ def build_network(
     network = keras.Model(pixels, logits, name=arch.replace("-", "_"))
     if arch == "mobilenet" and network.count_params() != MOBILENET_PARAMETERS:
         raise AssertionError(f"MobileNet has {network.count_params()} parameters, not {MOBILENET_PARAMETERS}")
+    if earlier is not None:
+        _take_over(network, earlier)
     return network
 
 
@@ -70,6 +76,22 @@ def freeze_through(network: Any, layer: str | None = FROZEN_THROUGH) -> None:
         each.trainable = not frozen
         if each.name == layer:
             frozen = False
+
+
+def _read_network(path: Path) -> Any:
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: no Keras network that can be read ({error})") from error
+
+
+def _take_over(network: Any, earlier: Any) -> None:
+    values = {layer.name: layer.get_weights() for layer in earlier.layers if layer.count_params()}
+    layers = {layer.name: layer for layer in network.layers if layer.count_params()}
+    for name, layer in layers.items():
+        if [each.shape for each in layer.get_weights()] != [each.shape for each in values.get(name, [])]:
+            raise UsageError(f"the network to go on from is another one: its layer {name} does not fit")
+        layer.set_weights(values[name])
 
 
 def _mobilenet_features(x: Any, weights: str | Path | None) -> Any:

@@ -1,0 +1,87 @@
+"""A bundle's network as a Keras model again, so that a training can go on from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import numpy_helper
+
+from cxr_edge.bundle import Bundle
+from cxr_edge.classifier import Classifier
+from cxr_edge.errors import UsageError
+from cxr_export.blocks import unfolded
+from cxr_export.errors import ConversionError, ParityError
+from cxr_export.radiographs import noise
+from cxr_train.fit import logodds, save_network
+from cxr_train.network import build_network
+
+TOLERANCE = 1e-3
+"""Log-odds on noise; the two sum in another order, which is all that may differ."""
+
+
+def write_keras(bundle: Bundle, out: Path) -> float:
+    """Writes a ``.keras`` file that ``cxr-train fit --weights`` goes on from.
+
+    The export has folded each batch normalisation into the convolution before it. Here the convolution keeps the
+    folded kernel, and the normalisation only adds its offset: the same function, other parameters.
+
+    Args:
+        bundle: An opened bundle.
+        out: File to write, whole or not at all.
+
+    Returns:
+        The largest difference of the log-odds from those of the bundle, on noise.
+
+    Raises:
+        UsageError: ``out`` does not end in ``.keras``, or is there already.
+        ConversionError: The bundle's network is no MobileNet as `build_network` builds it.
+        ParityError: The two differ by more than `TOLERANCE`.
+    """
+    if out.suffix != ".keras":
+        raise UsageError(f"{out}: the name of the file must end in .keras")
+    if out.exists():
+        raise UsageError(f"{out}: is there already; remove it or choose another --out")
+    classifier = Classifier(bundle, gate=False)
+    spec = bundle.manifest.input
+    network = build_network("mobilenet", height=spec.height, width=spec.width)
+    _assign(network, bundle)
+    questions = noise(16, size=(spec.height, spec.width))
+    expected = classifier.logodds(questions)
+    difference = float(np.abs(logodds(network, questions.astype(np.uint8)) - expected).max())
+    if not difference <= TOLERANCE:
+        raise ParityError(f"{bundle.folder}: the Keras network's log-odds differ by {difference:.2g}; none was written")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_network(network, out)
+    return difference
+
+
+def _assign(network: Any, bundle: Bundle) -> None:
+    graph = unfolded(bundle.model(bundle.manifest.precisions["fp32"].file)).graph
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    layers = [layer for layer in network.layers if layer.weights]
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    dense = [node for node in graph.node if node.op_type == "Gemm"]
+    kernels = [layer for layer in layers if not layer.name.endswith("_bn")]
+    if len(kernels) != len(convolutions) + len(dense):
+        raise ConversionError(f"{bundle.folder}: has {len(convolutions)} convolutions; a MobileNet has 27")
+    for layer, node in zip(kernels, [*convolutions, *dense], strict=True):
+        kernel, offset = (constants[name] for name in node.input[1:3])
+        if node.op_type == "Gemm":
+            _set(layer, kernel, offset)
+            continue
+        order = (2, 3, 0, 1) if layer.name.startswith("conv_dw") else (2, 3, 1, 0)
+        folded = kernel.transpose(order)
+        if layer.name == "conv1":  # of one grey channel that is not divided by 127.5
+            folded = np.repeat(folded * 127.5 / 3, 3, axis=2)
+        _set(layer, folded)
+        normalisation = network.get_layer(f"{layer.name}_bn")
+        one = np.ones_like(offset)
+        _set(normalisation, one, offset, 0 * one, one - normalisation.epsilon)
+
+
+def _set(layer: Any, *values: Any) -> None:
+    if [each.shape for each in layer.get_weights()] != [each.shape for each in values]:
+        raise ConversionError(f"the bundle's layer {layer.name} is not of MobileNet's shape")
+    layer.set_weights(values)

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from cxr_edge.bundle import Bundle
+from cxr_edge.classifier import Classifier
+from cxr_edge.errors import UsageError
+from cxr_export.cli import app
+from cxr_export.errors import ConversionError
+from cxr_export.keras_network import write_keras
+from cxr_train.fit import logodds
+from cxr_train.network import build_network
+
+
+@pytest.fixture(scope="module")
+def network_file(tmp_path_factory):
+    out = tmp_path_factory.mktemp("keras") / "shipped.keras"
+    result = CliRunner().invoke(app, ["keras", str(Bundle.open().folder), "--out", str(out)], catch_exceptions=False)
+    assert result.exit_code == 0
+    return out
+
+
+def test_a_training_goes_on_where_the_bundle_is(network_file, request):
+    from cxr_edge.images import read_radiograph
+    from cxr_edge.preprocess import to_input
+
+    files = sorted((request.path.parents[1] / "data" / "kermany").rglob("*.jpeg"))[::12]
+    pixels = np.stack([to_input(read_radiograph(path)) for path in files])
+    expected = Classifier(Bundle.open(), gate=False).logodds(pixels)
+    found = logodds(build_network("mobilenet", weights=network_file), pixels)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert np.ptp(expected) > 1
+
+
+def test_another_network_is_refused(network_file, tmp_path, tiny_bundle):
+    with pytest.raises(UsageError, match="does not fit"):
+        build_network("small-cnn", weights=network_file)
+    with pytest.raises(UsageError, match=r"nowhere\.keras"):
+        build_network("mobilenet", weights=tmp_path / "nowhere.keras")
+    with pytest.raises(ConversionError, match="MobileNet"):
+        write_keras(Bundle.open(tiny_bundle), tmp_path / "tiny.keras")
+
+
+def test_a_file_that_is_there_is_left_alone(network_file, tmp_path):
+    before = network_file.read_bytes()
+    with pytest.raises(UsageError, match="is there already"):
+        write_keras(Bundle.open(), network_file)
+    assert network_file.read_bytes() == before
+    with pytest.raises(UsageError, match=r"\.keras"):
+        write_keras(Bundle.open(), tmp_path / "network.h5")
