@@ -13,7 +13,7 @@ from cxr_edge.explainer import Explainer
 from cxr_edge.lime import design
 from cxr_edge.lime.perturber import Perturber
 from cxr_edge.lime.ridge import fit_ridge
-from cxr_edge.lime.surrogate import Surrogate, rings
+from cxr_edge.lime.surrogate import Surrogate, reach
 from cxr_edge.superpixels import segment
 
 TARGET, PLACES = "PNEUMONIA", 49
@@ -70,7 +70,7 @@ def test_compose_the_perturbations(benchmark, image, regions, masks) -> None:
 @pytest.mark.parametrize("blocks", [1, 16])
 def test_solve_the_surrogate(benchmark, regions, blocks) -> None:
     random = np.random.default_rng(0)
-    surrogate = Surrogate(rings(regions, 7, 7))
+    surrogate = Surrogate(reach(regions, 7, 7))
     for _ in range(blocks):
         masks = design.folded_hadamard(regions.count, random)
         surrogate.add(masks, random.normal(size=len(masks)), random.normal(size=(len(masks), PLACES)))
@@ -81,7 +81,7 @@ def test_solve_the_surrogate(benchmark, regions, blocks) -> None:
 def test_take_scores_into_the_surrogate(benchmark, regions, masks) -> None:
     random = np.random.default_rng(0)
     scores, contributions = random.normal(size=len(masks)), random.normal(size=(len(masks), PLACES))
-    benchmark(Surrogate(rings(regions, 7, 7)).add, masks, scores, contributions)
+    benchmark(Surrogate(reach(regions, 7, 7)).add, masks, scores, contributions)
 
 
 @pytest.mark.benchmark(group="lime, the package's surrogate, 1000 samples")

@@ -1,3 +1,4 @@
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from cxr_edge.errors import BundleError, UsageError
 from cxr_edge.gradcam import GradCam
 from cxr_edge.images import read_radiograph
 from cxr_edge.lime import Lime, design
+from cxr_edge.lime.estimate import Estimate
 from cxr_edge.lime.stability import expected_overlap
 from cxr_edge.lime.surrogate import Surrogate
 from cxr_edge.preprocess import to_input
@@ -48,60 +50,90 @@ def test_blocks_differ_by_seed_and_repeat_by_seed() -> None:
     assert (one != other).any()
 
 
-def places(count: int, spots: int) -> np.ndarray:
-    ring = np.abs(np.arange(count)[:, None] - np.arange(spots)[None, :]).clip(max=4)
-    return np.pad(ring, ((0, 0), (0, 1)), constant_values=5)
+def shares(count: int) -> np.ndarray:
+    """Every superpixel is next to its own place, and a little to its neighbours'."""
+    near = np.exp(-0.5 * (np.subtract.outer(np.arange(count), np.arange(count)) / 0.4) ** 2)
+    return near / near.sum(axis=0)
 
 
-def test_surrogate_recovers_a_linear_truth_and_states_no_doubt() -> None:
+def fitted(masks: np.ndarray, parts: np.ndarray) -> Estimate:
+    surrogate = Surrogate(shares(parts.shape[1]))
+    surrogate.add(masks, parts.sum(axis=1), parts)
+    return surrogate.estimate()
+
+
+def test_surrogate_recovers_a_linear_truth_and_states_little_doubt() -> None:
     random = np.random.default_rng(2)
     effects = np.diag(random.normal(size=16))
-    masks = design.folded_hadamard(16, random)
-    surrogate = Surrogate(places(16, 16))
-    surrogate.add(masks, masks @ effects.sum(axis=1) + 3.0, masks @ effects)
-    fitted = surrogate.estimate()
-    np.testing.assert_allclose(fitted.coefficients, effects.sum(axis=1), atol=1e-9)
-    assert fitted.intercept == pytest.approx(3.0)
-    assert fitted.r_squared == pytest.approx(1.0)
-    assert fitted.variance.max() < 1e-9
-    assert expected_overlap(fitted.coefficients, fitted.variance) == pytest.approx(1.0)
+    masks = np.concatenate([design.folded_hadamard(16, random) for _ in range(12)])
+    found = fitted(masks, masks @ effects + 3.0 / 16)
+    np.testing.assert_allclose(found.coefficients, effects.sum(axis=1), atol=1e-2)
+    assert found.intercept == pytest.approx(3.0, abs=0.05)
+    assert found.r_squared == pytest.approx(1.0, abs=1e-3)
+    assert found.variance.max() < 1e-3
+    assert expected_overlap(found.coefficients, found.variance) > 0.95
+
+
+def test_with_many_samples_the_features_count_for_nothing() -> None:
+    random = np.random.default_rng(3)
+    masks = np.concatenate([design.folded_hadamard(16, random) for _ in range(200)])
+    signs = masks * 2 - 1.0
+    scores = (
+        signs @ random.normal(size=16) + 2 * signs[:, 0] * signs[:, 1] * signs[:, 2] + random.normal(size=len(masks))
+    )
+    misleading = random.normal(size=(len(masks), 16))
+    surrogate = Surrogate(shares(16))
+    for start in range(0, len(masks), 400):
+        rows = slice(start, start + 400)
+        surrogate.add(masks[rows], scores[rows], misleading[rows])
+    plain = np.linalg.lstsq(np.column_stack([masks, np.ones(len(masks))]), scores, rcond=None)[0][:-1]
+    np.testing.assert_allclose(surrogate.estimate().coefficients, plain, atol=0.1)
 
 
 def test_parts_of_a_block_add_up_to_the_block() -> None:
     random = np.random.default_rng(3)
-    masks = design.folded_hadamard(16, random)
-    scores, parts = random.normal(size=len(masks)), random.normal(size=(len(masks), 16))
-    whole, pieces = Surrogate(places(16, 16)), Surrogate(places(16, 16))
-    whole.add(masks, scores, parts)
-    for start in range(0, len(masks), 8):
-        pieces.add(masks[start : start + 8], scores[start : start + 8], parts[start : start + 8])
+    masks = np.concatenate([design.folded_hadamard(16, random) for _ in range(14)])
+    parts = random.normal(size=(len(masks), 16))
+    whole, pieces = Surrogate(shares(16)), Surrogate(shares(16))
+    whole.add(masks, parts.sum(axis=1), parts)
+    for start in range(0, len(masks), 10):
+        pieces.add(masks[start : start + 10], parts[start : start + 10].sum(axis=1), parts[start : start + 10])
     np.testing.assert_allclose(whole.estimate().coefficients, pieces.estimate().coefficients)
+    np.testing.assert_allclose(whole.estimate().variance, pieces.estimate().variance)
 
 
-def test_local_estimates_beat_least_squares_and_the_intervals_hold() -> None:
+def test_places_beat_least_squares_on_interactions_and_the_intervals_hold() -> None:
     random = np.random.default_rng(4)
     count = 24
-    effects = np.eye(count) * random.normal(size=count) + np.eye(count, k=1) * 0.2
-    effects = np.pad(effects, ((0, 0), (0, 1)))[:, :count]
-    errors, plain_errors, inside, stated, runs = [], [], [], [], []
-    for _ in range(40):
-        masks = design.folded_hadamard(count, random)
-        parts = masks @ effects + random.normal(scale=0.4, size=(len(masks), count))
-        surrogate = Surrogate(places(count, count))
-        surrogate.add(masks, parts.sum(axis=1), parts)
-        fitted = surrogate.estimate()
-        truth = effects.sum(axis=1)
-        signs = masks * 2 - 1.0
-        plain = 2 * signs.T @ parts.sum(axis=1) / len(masks)
-        errors.append(((fitted.coefficients - truth) ** 2).mean())
-        plain_errors.append(((plain - truth) ** 2).mean())
-        inside.append(np.abs(fitted.coefficients - truth) < 1.96 * np.sqrt(fitted.variance))
-        stated.append(expected_overlap(fitted.coefficients, fitted.variance))
-        runs.append(set(np.argsort(-np.abs(fitted.coefficients))[:5]))
-    observed = np.mean([len(a & b) / 5 for a, b in zip(runs[::2], runs[1::2], strict=True)])
+    errors, plain_errors, inside, stated, observed = [], [], [], [], []
+    for _ in range(6):
+        effects = np.eye(count) * random.normal(size=count) + np.eye(count, k=1) * 0.2
+        threefold = random.normal(scale=0.5, size=count)
+        runs = []
+        for _ in range(6):
+            masks = design.folded_hadamard(count, random)
+            signs = masks * 2 - 1.0
+            parts = signs @ effects / 2 + threefold * signs * np.roll(signs, 1, 1) * np.roll(signs, -1, 1)
+            found = fitted(masks, parts)
+            truth = effects.sum(axis=1)
+            plain = 2 * signs.T @ parts.sum(axis=1) / len(masks)
+            errors.append(((found.coefficients - truth) ** 2).mean())
+            plain_errors.append(((plain - truth) ** 2).mean())
+            inside.append(np.abs(found.coefficients - truth) < 1.96 * np.sqrt(found.variance))
+            stated.append(expected_overlap(found.coefficients, found.variance))
+            runs.append(set(np.argsort(-np.abs(found.coefficients))[:5]))
+        observed += [len(one & other) / 5 for one, other in combinations(runs, 2)]
     assert np.mean(errors) < 0.5 * np.mean(plain_errors)
     assert 0.93 < np.mean(inside) <= 1.0
-    assert np.mean(stated) <= observed + 0.02
+    assert np.mean(stated) <= np.mean(observed) + 0.02
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 5])
+def test_very_few_samples_give_a_cautious_answer(pairs: int) -> None:
+    random = np.random.default_rng(5)
+    masks = design.folded_hadamard(24, random)[: 2 * pairs]
+    found = fitted(masks, masks * 1.0)
+    assert (np.abs(found.coefficients - 1) <= 1.96 * np.sqrt(found.variance)).all()
 
 
 def test_two_runs_are_the_same_to_the_last_bit(engine: Lime, image: np.ndarray) -> None:
@@ -127,14 +159,20 @@ def test_fast_agrees_with_the_converged_package_computation(engine: Lime, image:
     np.testing.assert_allclose(mirrored.coefficients, -fast.coefficients)
 
 
-def test_samples_are_whole_blocks(engine: Lime, image: np.ndarray) -> None:
-    fast = engine.explain(image, "PNEUMONIA", samples=250, segments="grid")
-    assert (fast.superpixels.count, fast.estimate.samples, fast.stopped) == (30, 256, "samples")
+def test_samples_are_whole_pairs(engine: Lime, image: np.ndarray) -> None:
+    fast = engine.explain(image, "PNEUMONIA", samples=251, segments="grid")
+    assert (fast.superpixels.count, fast.estimate.samples, fast.stopped) == (30, 252, "samples")
 
 
-def test_budget_stops_after_the_block_it_cannot_exceed(engine: Lime, image: np.ndarray) -> None:
+def test_budget_stops_after_the_batch_it_cannot_exceed(engine: Lime, image: np.ndarray) -> None:
     fast = engine.explain(image, "PNEUMONIA", budget=1e-9, segments="grid")
-    assert (fast.estimate.samples, fast.stopped) == (64, "budget")
+    assert (fast.estimate.samples, fast.stopped) == (16, "budget")
+
+
+def test_a_large_budget_ends_at_the_limit(engine: Lime, image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxr_edge.lime.engine.LIMIT", 100)
+    fast = engine.explain(image, "PNEUMONIA", budget=1e9, segments="grid")
+    assert (fast.estimate.samples, fast.stopped) == (100, "limit")
 
 
 def test_more_stability_takes_more_samples_and_a_limit_is_admitted(

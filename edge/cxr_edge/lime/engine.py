@@ -13,16 +13,18 @@ from cxr_edge.gradcam import GradCam
 from cxr_edge.lime import design
 from cxr_edge.lime.estimate import Estimate, Floats
 from cxr_edge.lime.explanation import LimeExplanation, Mode, Score
-from cxr_edge.lime.perturber import Perturber
+from cxr_edge.lime.perturber import BATCH, Perturber
 from cxr_edge.lime.ridge import Selection, fit_ridge
 from cxr_edge.lime.stability import TOP, expected_overlap
-from cxr_edge.lime.surrogate import Surrogate, rings
+from cxr_edge.lime.surrogate import Surrogate, reach
 from cxr_edge.superpixels import DEFAULT_COUNT, Method, Superpixels, segment
 
-DEFAULT_STABILITY = 0.5
+DEFAULT_STABILITY = 0.8
 REFERENCE_SAMPLES = 1000
 LIMIT = 4000
 """Samples after which the fast mode gives up on reaching the stability asked for, and says so."""
+_STEP = 32
+"""Samples between two looks at the stability, at the least; a look costs less than half a sample."""
 
 
 class Lime:
@@ -54,11 +56,11 @@ class Lime:
     ) -> LimeExplanation:
         """Explain the log-odds of a label, with as few evaluations as the ranking needs (fast mode).
 
-        Perturbations come in whole blocks of `folded_hadamard` until the expected overlap of the leading
-        superpixels between two such runs reaches ``stability``. ``samples`` and ``budget`` override that rule; one
-        block is always evaluated. With so few superpixels that all masks fit one block (or ``samples``), each is
-        evaluated once and the answer is exact. The same input and options give the same bytes, unless a
-        ``budget`` lets the clock decide.
+        Perturbations come in pairs of complements from blocks of `folded_hadamard`: one block, then more until the
+        expected overlap of the leading superpixels between two such runs reaches ``stability``. ``samples`` and
+        ``budget`` override that rule. With so few superpixels that all masks fit one block (or ``samples``), each is
+        evaluated once and the answer is exact. The same input and options give the same bytes, unless a ``budget``
+        lets the clock decide.
 
         Args:
             image: float32 [height, width] in 0..255, from `to_input`.
@@ -66,8 +68,8 @@ class Lime:
             segments: How to partition the input, see `segment`.
             superpixels: About how many superpixels.
             stability: Expected overlap to reach, above 0 and below 1.
-            samples: About how many perturbations, rounded to whole blocks.
-            budget: Seconds to stop within.
+            samples: How many perturbations, rounded up to whole pairs.
+            budget: Seconds to stop within; one batch of perturbations is always evaluated.
             seed: None derives it from the pixels and the options.
 
         Raises:
@@ -83,7 +85,6 @@ class Lime:
         options = ("fast", segments, superpixels, stability, samples)
         seed = _derive(image, options) if seed is None else seed
         perturber = Perturber(image, regions)
-        block = 2 * design.order(regions.count)
         if perturber.flat:
             score = float(self.classifier.logodds(image[None])[0])
             zeros = np.zeros(regions.count)
@@ -91,26 +92,15 @@ class Lime:
         elif regions.count <= design.MAX_EXACT or 2**regions.count <= (samples or 0):
             estimate, stopped, reached = self._exact(perturber, regions), "exact", 1.0
         else:
-            random = np.random.default_rng(seed)
-            blocks = _Blocks(self, perturber, regions)
-            wanted = None if samples is None else max(1, round(samples / block))
-            while True:
-                blocks.add(design.folded_hadamard(regions.count, random))
-                estimate = blocks.surrogate.estimate()
+            run = _Run(self, perturber, regions, np.random.default_rng(seed))
+            if samples is not None or budget is not None:
+                wanted = LIMIT if samples is None else samples + samples % 2
+                complete = run.take(wanted, deadline=None if budget is None else start + budget)
+                stopped = "budget" if not complete else "limit" if samples is None else "samples"
+                estimate = run.surrogate.estimate()
                 reached = expected_overlap(estimate.coefficients, estimate.variance)
-                done = estimate.samples // block
-                elapsed = time.monotonic() - start
-                if budget is not None and elapsed * (done + 1) / done > budget:
-                    stopped = "budget"
-                elif wanted is not None and done >= wanted:
-                    stopped = "samples"
-                elif wanted is None and budget is None and reached >= stability:
-                    stopped = "stability"
-                elif wanted is None and estimate.samples + block > LIMIT:
-                    stopped = "limit"
-                else:
-                    continue
-                break
+            else:
+                estimate, reached, stopped = run.until_stable(stability)
         sign = 1.0 if target == self._positive else -1.0
         signed = Estimate(
             sign * estimate.coefficients,
@@ -230,17 +220,49 @@ class Lime:
         )
 
 
-class _Blocks:
-    """Scores blocks of perturbations and feeds the surrogate; the first batch fixes the linearisation."""
+class _Run:
+    """Scores perturbations batch by batch and feeds the surrogate; the first batch fixes the linearisation."""
 
-    def __init__(self, lime: Lime, perturber: Perturber, regions: Superpixels) -> None:
+    def __init__(self, lime: Lime, perturber: Perturber, regions: Superpixels, random: np.random.Generator) -> None:
         features = lime.classifier.bundle.manifest.features
-        self.surrogate = Surrogate(rings(regions, features.height, features.width))
+        self.surrogate = Surrogate(reach(regions, features.height, features.width))
         self._lime = lime
         self._perturber = perturber
+        self._random = random
+        self._count = regions.count
+        self._drawn = np.empty((0, regions.count), np.uint8)
         self._gradient: NDArray[np.float32] | None = None
 
-    def add(self, masks: design.Masks) -> None:
+    def until_stable(self, stability: float) -> tuple[Estimate, float, str]:
+        """Take samples until the stability is reached or the limit is; also gives the stability and why it stopped."""
+        total = 2 * design.order(self._count)
+        while True:
+            self.take(total)
+            estimate = self.surrogate.estimate()
+            reached = expected_overlap(estimate.coefficients, estimate.variance)
+            if reached >= stability:
+                return estimate, reached, "stability"
+            if total >= LIMIT:
+                return estimate, reached, "limit"
+            total = min(LIMIT, total + max(_STEP, total // 8 // BATCH * BATCH))
+
+    def take(self, total: int, *, deadline: float | None = None) -> bool:
+        """Take samples until there are ``total``, an even number; give up where the next batch would end too late."""
+        while (missing := total - self.surrogate.samples) > 0:
+            start = time.monotonic()
+            self._score(self._draw(min(missing, BATCH)))
+            now = time.monotonic()
+            if deadline is not None and missing > BATCH and now + (now - start) > deadline:
+                return False
+        return True
+
+    def _draw(self, size: int) -> design.Masks:
+        if len(self._drawn) < size:
+            self._drawn = np.concatenate([self._drawn, design.folded_hadamard(self._count, self._random)])
+        masks, self._drawn = self._drawn[:size], self._drawn[size:]
+        return masks
+
+    def _score(self, masks: design.Masks) -> None:
         for part, inputs in self._perturber.batches(masks):
             scores, features = self._lime.classifier.session.run({"pixels": inputs}, ["logodds", "features"])
             _check_finite(scores, self._lime.classifier)
