@@ -1,4 +1,4 @@
-"""``cxr-export``: bundle, verify, quantize, calibrate, gate, lungs, prepare, card and keras."""
+"""``cxr-export``: bundle, verify, quantize, calibrate, gate, lungs, prepare and card."""
 
 from __future__ import annotations
 
@@ -146,18 +146,6 @@ def card(
     from cxr_export.audit import add_audit
 
     _say(add_audit(Bundle.open(bundle), audit))
-
-
-@app.command()
-def keras(
-    bundle: BundleFolder,
-    out: Annotated[Path, typer.Option(help="The .keras file to write; cxr-train fit --weights goes on from it.")],
-) -> None:
-    """Write a bundle's network as a Keras model, to go on training it."""
-    from cxr_edge.bundle import Bundle
-    from cxr_export.keras_network import write_keras
-
-    _say({"file": str(out), "logodds_difference": write_keras(Bundle.open(bundle), out)})
 
 
 def main() -> None:

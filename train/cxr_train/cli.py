@@ -1,4 +1,4 @@
-"""``cxr-train``: fit, calibrate, evaluate, audit and lungs."""
+"""``cxr-train``: fit, network, calibrate, evaluate, audit and lungs."""
 
 from __future__ import annotations
 
@@ -47,6 +47,19 @@ def fit(
         resume=resume,
         force=force,
     )
+
+
+@app.command()
+def network(
+    bundle: Annotated[Path, typer.Option(help="The bundle's folder.")],
+    out: Annotated[Path, typer.Option(help="The .keras file to write.")],
+) -> None:
+    """Write a bundle's network as a Keras model, which fit --weights goes on from."""
+    from cxr_edge.bundle import Bundle
+    from cxr_train.from_bundle import write_network
+
+    difference = write_network(Bundle.open(bundle), out)
+    typer.echo(f"{out}: log-odds within {difference:.1g} of the bundle's")
 
 
 @app.command()

@@ -32,7 +32,7 @@ def build_network(
     Args:
         arch: ``mobilenet`` (Howard et al. 2017, width 1.0) or ``small-cnn``.
         weights: ``imagenet`` (Keras downloads it), a ``.weights.h5`` file of MobileNet without its top, a ``.keras``
-            file of such a network (from a run, or from ``cxr-export keras``) to go on from, or None.
+            file of such a network (from a run, or from ``cxr-train network``) to go on from, or None.
         l2: Weight of the squared norm of the hidden layer's kernel in the loss.
         dropout: Share of hidden units dropped in training.
         height: Input height in pixels.

@@ -61,6 +61,8 @@ def scan(
     goes on where it was stopped. Research use only: not a medical device. Exits with 3 if some inputs could not be
     answered, or were refused because they look like no chest radiograph.
     """
+    from importlib.util import find_spec
+
     from cxr_edge.errors import InputError, UsageError
     from cxr_edge.records import RESEARCH_USE
     from cxr_edge.report import check_formats, write_reports
@@ -69,6 +71,9 @@ def scan(
     check_formats(reports)
     if poll is not None and not watch:
         raise UsageError("--poll says how --watch looks for files; add --watch")
+
+    if watch and not find_spec("watchfiles"):
+        raise UsageError("--watch needs watchfiles: run pip install 'cxr-edge[watch]', or scan again now and then")
 
     from cxr_edge.api import load
     from cxr_edge.scan import local

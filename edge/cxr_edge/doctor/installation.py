@@ -18,7 +18,6 @@ _PACKAGES = {
     "cv2": "opencv-python-headless",
     "pydicom": "pydicom",
     "jinja2": "jinja2",
-    "watchfiles": "watchfiles",
     "rich": "rich",
     "typer": "typer",
 }

@@ -1,12 +1,15 @@
 """The engine for one machine."""
 
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from threading import Event
 
 import cv2
 
 from cxr_edge.api import Model
+from cxr_edge.records import Failure
 from cxr_edge.scan.discovery import Discovery
 from cxr_edge.scan.folder import hold, open_journal
 from cxr_edge.scan.parameters import Parameters
@@ -14,7 +17,6 @@ from cxr_edge.scan.pipeline import Pipeline
 from cxr_edge.scan.progress import Display, counting
 from cxr_edge.scan.signals import stopped_by_signals
 from cxr_edge.scan.tally import Tally
-from cxr_edge.scan.watching import watch_for
 from cxr_edge.scan.worker import Worker
 from cxr_edge.text import printable
 
@@ -38,7 +40,7 @@ def scan(
         out: The output folder, new or from an earlier scan of the same parameters.
         workers: Batches in work at once.
         watch: Whether to go on with files as they arrive, until Ctrl-C or SIGTERM.
-        poll: See `watch_for`.
+        poll: See `cxr_edge.scan.watching.watch_for`.
 
     Returns:
         The counts, and whether somebody asked it to stop.
@@ -58,5 +60,11 @@ def scan(
             pipeline = Pipeline(
                 worker, journal, workers=workers, batch_size=parameters.batch_size, stop=stop, report=display.show
             )
-            tally = pipeline.run(watch_for(discovery, stop, poll=poll) if watch else discovery.find())
+            tally = pipeline.run(_arriving(discovery, stop, poll) if watch else discovery.find())
         return tally, stop.is_set()
+
+
+def _arriving(discovery: Discovery, stop: Event, poll: float | None) -> Iterator[Path | Failure | None]:
+    from cxr_edge.scan.watching import watch_for  # needs the watch extra
+
+    return watch_for(discovery, stop, poll=poll)

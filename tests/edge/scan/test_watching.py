@@ -1,13 +1,17 @@
 """Files that come and grow, folders that go and come back; with the operating system's events and by polling."""
 
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from cxr_edge.cli import app
+from cxr_edge.errors import UsageError
 from cxr_edge.scan import watching
 from cxr_edge.scan.discovery import Discovery
 
@@ -92,3 +96,11 @@ def test_a_folder_that_vanishes_and_comes_back(seen: Seen, tmp_path: Path) -> No
     seen.wait_for("before.png", "back.png")
     (tmp_path / "in" / "later.png").touch()
     seen.wait_for("before.png", "back.png", "later.png")
+
+
+def test_without_watchfiles_the_cure_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    result = CliRunner().invoke(app, ["scan", str(tmp_path), "--out", str(tmp_path / "out"), "--watch"])
+    assert isinstance(result.exception, UsageError)
+    assert "cxr-edge[watch]" in str(result.exception)
+    assert not (tmp_path / "out").exists()

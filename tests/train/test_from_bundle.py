@@ -4,18 +4,19 @@ from typer.testing import CliRunner
 
 from cxr_edge.bundle import Bundle
 from cxr_edge.classifier import Classifier
-from cxr_edge.errors import UsageError
-from cxr_export.cli import app
-from cxr_export.errors import ConversionError
-from cxr_export.keras_network import write_keras
+from cxr_edge.errors import BundleError, UsageError
+from cxr_train.cli import app
 from cxr_train.fit import logodds
+from cxr_train.from_bundle import write_network
 from cxr_train.network import build_network
 
 
 @pytest.fixture(scope="module")
 def network_file(tmp_path_factory):
     out = tmp_path_factory.mktemp("keras") / "shipped.keras"
-    result = CliRunner().invoke(app, ["keras", str(Bundle.open().folder), "--out", str(out)], catch_exceptions=False)
+    result = CliRunner().invoke(
+        app, ["network", "--bundle", str(Bundle.open().folder), "--out", str(out)], catch_exceptions=False
+    )
     assert result.exit_code == 0
     return out
 
@@ -37,14 +38,14 @@ def test_another_network_is_refused(network_file, tmp_path, tiny_bundle):
         build_network("small-cnn", weights=network_file)
     with pytest.raises(UsageError, match=r"nowhere\.keras"):
         build_network("mobilenet", weights=tmp_path / "nowhere.keras")
-    with pytest.raises(ConversionError, match="MobileNet"):
-        write_keras(Bundle.open(tiny_bundle), tmp_path / "tiny.keras")
+    with pytest.raises(BundleError, match="MobileNet"):
+        write_network(Bundle.open(tiny_bundle), tmp_path / "tiny.keras")
 
 
 def test_a_file_that_is_there_is_left_alone(network_file, tmp_path):
     before = network_file.read_bytes()
     with pytest.raises(UsageError, match="is there already"):
-        write_keras(Bundle.open(), network_file)
+        write_network(Bundle.open(), network_file)
     assert network_file.read_bytes() == before
     with pytest.raises(UsageError, match=r"\.keras"):
-        write_keras(Bundle.open(), tmp_path / "network.h5")
+        write_network(Bundle.open(), tmp_path / "network.h5")
