@@ -66,7 +66,7 @@ def bars(predict: Contest, gradcam: Contest, lime: Contest) -> list[Bar]:
         faster(predict, "Keras, compiled function", 2, "predict, batch 1, against the compiled Keras function"),
         faster(gradcam, "Keras `predict`", 10, "predict + Grad-CAM against Keras with `GradientTape`"),
         faster(lime, "`lime` on ONNX Runtime", 12, "LIME, fast mode, against `lime` on ONNX Runtime"),
-        faster(lime, "Keras `predict`", 12, "LIME, fast mode, against `lime` on Keras"),
+        faster(lime, "Keras `predict`", 30, "LIME, fast mode, against `lime` on Keras"),
         faster(lime, "DIANNA, LIME", 10, "LIME at equal fidelity (stability 0.85) against DIANNA", ours=EQUAL),
         faster(lime, "DIANNA, RISE", 10, "LIME at equal fidelity against DIANNA's RISE, as many masks", ours=EQUAL),
     ]
