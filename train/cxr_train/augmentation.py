@@ -33,7 +33,6 @@ class Augmentation:
         noise: Gaussian noise added.
         markers: Letters, digits or bright bars pasted.
         borders: Edges or corners blacked or whitened.
-        frames: All four edges blacked or whitened, equally wide.
         erase: Rectangles filled.
     """
 
@@ -50,7 +49,6 @@ class Augmentation:
     noise: float = 0.0
     markers: float = 0.0
     borders: float = 0.0
-    frames: float = 0.0
     erase: float = 0.0
 
 
@@ -93,8 +91,6 @@ def augment(
         pixels = _jpeg(pixels, int(rng.integers(25, 95)))
     if rng.random() < amount.borders:
         pixels = _borders(pixels, rng)
-    if amount.frames and rng.random() < amount.frames:
-        pixels = _frame(pixels, rng)
     if rng.random() < amount.erase:
         pixels = _erase(pixels, rng)
     return np.clip(pixels, 0, 255), mask
@@ -224,15 +220,6 @@ def _borders(pixels: Pixels, rng: np.random.Generator) -> Pixels:
                 rows = slice(0, h) if corner < 2 else slice(height - h, height)
                 columns = slice(0, w) if corner % 2 else slice(width - w, width)
                 out[rows, columns] = level
-    return out
-
-
-def _frame(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    width = int(rng.integers(3, 29))
-    level = 0.0 if rng.random() < 0.8 else rng.uniform(0, 255)
-    out = np.full_like(pixels, level)
-    inside = (slice(width, -width), slice(width, -width))
-    out[inside] = pixels[inside]
     return out
 
 

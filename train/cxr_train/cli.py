@@ -20,7 +20,7 @@ def fit(
     data: Data,
     out: Annotated[Path, typer.Option(help="Run folder to write: checkpoint, history, figures, metrics.")],
     arch: Annotated[str, typer.Option(help="mobilenet or small-cnn.")] = "mobilenet",
-    recipe: Annotated[str, typer.Option(help="default, harden or study.")] = "default",
+    recipe: Annotated[str, typer.Option(help="default or study.")] = "default",
     weights: Annotated[
         str, typer.Option(help="imagenet, a .weights.h5 file, none, or a .keras file to go on from.")
     ] = "imagenet",
