@@ -15,8 +15,11 @@ have a normal posterior in closed form (Rasmussen and Williams 2006, equations 2
 The places' errors are not independent; how far their sum exceeds what the places state one by one is measured by
 leaving out each pair in turn (the same, section 5.4.2), and widens the intervals.
 
-The three constants were chosen on eight radiographs of the published val folder, by the error against 1024 other
-perturbations. Chosen anew for every radiograph, by marginal likelihood or by leaving out, they gained nothing.
+The constants were chosen on eight radiographs of the published val folder, by the error against 1024 other
+perturbations. Tried there and left out: choosing them anew for every radiograph, by marginal likelihood or by leaving
+out (no gain); gradients integrated along the way between complements (mean square error 0.038 instead of 0.041 at 64
+samples, of the variance of the coefficients); the int8 network with twice the samples in the same time (0.030, but
+its own bias is in no interval: 91 % hold); shrinking every effect by its distance from the place (0.26).
 """
 
 from collections.abc import Iterator
