@@ -41,7 +41,7 @@ def explain(
     stability: Annotated[
         float | None,
         typer.Option(
-            help="Sample until this share of the top 5 superpixels is expected in another run.", show_default="0.8"
+            help="Sample until this share of the top 5 superpixels is expected in another run.", show_default="0.85"
         ),
     ] = None,
     samples: Annotated[

@@ -19,7 +19,7 @@ from cxr_edge.lime.stability import TOP, expected_overlap
 from cxr_edge.lime.surrogate import Surrogate, reach
 from cxr_edge.superpixels import DEFAULT_COUNT, Method, Superpixels, segment
 
-DEFAULT_STABILITY = 0.8
+DEFAULT_STABILITY = 0.85
 REFERENCE_SAMPLES = 1000
 LIMIT = 4000
 """Samples after which the fast mode gives up on reaching the stability asked for, and says so."""
