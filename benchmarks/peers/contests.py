@@ -33,9 +33,9 @@ class Contest:
     agreement: dict[str, str]
     per: int = 1
 
-    def faster(self, peer: str, ours: str | None = None) -> Ratio:
+    def faster(self, peer: str) -> Ratio:
         """How many times faster ours is."""
-        return Ratio.of(self.seconds, peer, ours or self.ours)
+        return Ratio.of(self.seconds, peer, self.ours)
 
 
 def predict(model: Model, peers: Sequence[Peer], image: Floats, *, batch: int, rounds: int) -> Contest:
