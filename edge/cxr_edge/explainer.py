@@ -11,7 +11,7 @@ from cxr_edge.classifier import Classifier
 from cxr_edge.errors import InputError, UsageError
 from cxr_edge.evidence import Evidence, weigh
 from cxr_edge.gradcam import GradCam
-from cxr_edge.lime.engine import DEFAULT_STABILITY, REFERENCE_SAMPLES, Lime
+from cxr_edge.lime.engine import REFERENCE_SAMPLES, Lime
 from cxr_edge.lime.explanation import LimeExplanation, Mode, Score
 from cxr_edge.lungs import LungSegmenter
 from cxr_edge.preprocess import to_input
@@ -32,7 +32,7 @@ class LimeOptions:
         superpixels: About how many superpixels.
         samples: Perturbations.
         seed: What they are drawn from; None derives it from the pixels and the options.
-        stability: Fast mode: expected overlap of the leading superpixels to reach.
+        stability: Fast mode: expected overlap of the leading superpixels to reach; None: see `Lime.explain`.
         budget: Fast mode: seconds to stop within.
         score: ``logodds`` (fast mode) or, in the reference mode, ``probability`` as well.
     """
@@ -193,7 +193,7 @@ class Explainer:
             label,
             segments=options.segments,
             superpixels=options.superpixels,
-            stability=DEFAULT_STABILITY if options.stability is None else options.stability,
+            stability=options.stability,
             samples=options.samples,
             budget=options.budget,
             seed=options.seed,

@@ -159,6 +159,13 @@ def test_fast_agrees_with_the_converged_package_computation(engine: Lime, image:
     np.testing.assert_allclose(mirrored.coefficients, -fast.coefficients)
 
 
+def test_the_default_does_not_chase_the_last_doubt(engine: Lime, image: np.ndarray) -> None:
+    unsettled = engine.explain(image, "PNEUMONIA", superpixels=60)
+    assert unsettled.stability < 0.9
+    assert unsettled.stopped == "samples"
+    assert unsettled.estimate.samples == 3.5 * design.order(unsettled.superpixels.count)
+
+
 def test_samples_are_whole_pairs(engine: Lime, image: np.ndarray) -> None:
     fast = engine.explain(image, "PNEUMONIA", samples=251, segments="grid")
     assert (fast.superpixels.count, fast.estimate.samples, fast.stopped) == (30, 252, "samples")
