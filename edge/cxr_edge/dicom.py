@@ -146,7 +146,7 @@ def _stored(dataset: Dataset, data: bytes) -> NDArray[Any]:
         if not syntax.is_valid:
             raise InputError("an invalid transfer syntax (0002,0010); export the image again", kind="damaged")
         decoder = get_decoder(syntax)
-    except NotImplementedError:
+    except NotImplementedError:  # pydicom's word for a transfer syntax that it has no decoder class for
         raise InputError(f"transfer syntax {syntax.name} ({syntax}) is no still image", kind="unsupported") from None
     if not decoder.is_available:
         raise InputError(f"no decoder for {syntax.name} ({syntax}); install one: {_INSTALL}", kind="missing-decoder")

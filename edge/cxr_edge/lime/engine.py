@@ -28,7 +28,7 @@ REFERENCE_SAMPLES = 1000
 LIMIT = 4000
 """Samples after which the fast mode gives up on reaching the stability asked for, and says so."""
 _STEP = 32
-"""Samples between two looks at the stability, at the least; a look costs less than half a sample."""
+"""Samples between two looks at the stability, at the least; a look costs as much as one, several beyond 250 samples."""
 
 
 class Lime:
