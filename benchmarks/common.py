@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.api import Model, load
-from cxr_edge.images import read_radiograph
-from cxr_edge.lime import Lime
-from cxr_edge.preprocess import to_input
-from cxr_edge.superpixels import Superpixels
+from cxr_edge.explanation.lime import Lime
+from cxr_edge.explanation.superpixels import Superpixels
+from cxr_edge.prediction.preprocess import to_input
+from cxr_edge.reading.decode import read_radiograph
 
 Image = NDArray[np.float32]
 ROOT = Path(__file__).parents[1]

@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from cxr_edge.api import Model, load
-from cxr_edge.bundle import Bundle
-from cxr_edge.images import read_radiograph
-from cxr_edge.preprocess import to_input
+from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.prediction.preprocess import to_input
+from cxr_edge.reading.decode import read_radiograph
 
 DATA = Path(__file__).parents[1] / "tests" / "data"
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from common import alternate, model_for, parser, table
 from cxr_edge.api import Model
-from cxr_edge.exposure import exposure_warnings, looks
-from cxr_edge.images import read_radiograph
+from cxr_edge.reading.decode import read_radiograph
+from cxr_edge.reading.image_quality import exposure_warnings, looks
 
 
 def exposure(files: list[Path]) -> list[object]:

@@ -23,8 +23,8 @@ from onnx import numpy_helper
 from common import inputs_of, model_for, parser, table
 from common import test_files as choose_files
 from cxr_edge.api import Model
-from cxr_edge.classifier import Classifier
-from cxr_edge.lime.explanation import LimeExplanation
+from cxr_edge.explanation.lime.explanation import LimeExplanation
+from cxr_edge.prediction.classifier import Classifier
 from cxr_export.blocks import unfolded
 
 Map = NDArray[np.float32]

@@ -13,9 +13,9 @@ import numpy as np
 from common import ROOT, Image, alternate, inputs_of, parser, test_files
 from cxr_edge.api import Model, load
 from cxr_edge.errors import InputError
-from cxr_edge.gate import refuse
-from cxr_edge.images import read_radiograph
-from cxr_edge.preprocess import to_input
+from cxr_edge.prediction.preprocess import to_input
+from cxr_edge.reading.decode import read_radiograph
+from cxr_edge.results.outcomes import refuse
 from cxr_train.perturbations import PERTURBATIONS
 
 Row = tuple[str, list[float]]

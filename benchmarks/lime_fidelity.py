@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from common import alternate, correlation, engine, inputs_of, model_for, overlap, package_lime, parser, table
 from common import test_files as choose_files
 from cxr_edge.api import Model
-from cxr_edge.lime import Lime, design
-from cxr_edge.lime.perturber import Perturber
-from cxr_edge.lime.ridge import fit_ridge
-from cxr_edge.superpixels import Superpixels, segment
+from cxr_edge.explanation.lime import Lime, design
+from cxr_edge.explanation.lime.perturber import Perturber
+from cxr_edge.explanation.lime.ridge import fit_ridge
+from cxr_edge.explanation.superpixels import Superpixels, segment
 
 CONVERGED_SEED = 987654
 PACKAGE = "`lime`, 1000 samples, probability"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from common import alternate, engine, inputs_of, model_for, package_lime, parser, table
 from common import test_files as choose_files
-from cxr_edge.superpixels import segment
+from cxr_edge.explanation.superpixels import segment
 
 SAMPLES = 1000
 

@@ -2,8 +2,9 @@
 
 python benchmarks/lungs.py [--others OUT] [--radiographs 60] [--rounds 60]
 
-Reads train and val alone: the outlines that people drew (what `cxr_edge.lungs` takes for plausible), and radiographs of
-patients that neither network learned from. --others names the folder that benchmarks/other_images.py wrote.
+Reads train and val alone: the outlines that people drew (what `cxr_edge.explanation.lungs` takes for plausible), and
+radiographs of patients that neither network learned from. --others names the folder that benchmarks/other_images.py
+wrote.
 """
 
 import argparse
@@ -17,9 +18,9 @@ from numpy.typing import NDArray
 from common import Image, alternate, inputs_of, model_for, parser, table
 from cxr_edge.api import Model
 from cxr_edge.errors import InputError
-from cxr_edge.evidence import weigh
-from cxr_edge.images import read_radiograph
-from cxr_edge.preprocess import to_input
+from cxr_edge.explanation.evidence import weigh
+from cxr_edge.prediction.preprocess import to_input
+from cxr_edge.reading.decode import read_radiograph
 from cxr_train.dataset import LABELS, Sample, find_samples, hold_out, read_images, read_masks, without_straddlers
 from cxr_train.metrics import dice
 from cxr_train.training import HELD_OUT

@@ -17,8 +17,8 @@ import pydicom
 from numpy.typing import NDArray
 
 from cxr_edge.errors import InputError
-from cxr_edge.images import read_radiograph
-from cxr_edge.preprocess import to_input
+from cxr_edge.prediction.preprocess import to_input
+from cxr_edge.reading.decode import read_radiograph
 
 Picture = NDArray[np.uint8]
 _CHESTS = {"CR", "DX"}  # modalities whose samples are chest radiographs, but for the leg below

@@ -24,8 +24,8 @@ import threadpoolctl
 from onnx import TensorProto, helper, numpy_helper
 
 from common import parser, table
-from cxr_edge.bundle import Bundle
-from cxr_edge.sessions import Session, open_session
+from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.runtime.sessions import Session, open_session
 from cxr_export.blocks import unfolded
 from peers.rounds import take_turns
 

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from cxr_edge.scan.discovery import Discovery
+from cxr_edge.reading.discovery import Discovery
 
 COPIED = Path(__file__).parents[1] / "tests" / "data" / "kermany"
 

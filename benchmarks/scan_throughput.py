@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from common import parser, table
 from cxr_edge.api import Model, load
-from cxr_edge.images import read_radiograph
-from cxr_edge.preprocess import to_input
+from cxr_edge.prediction.preprocess import to_input
+from cxr_edge.reading.decode import read_radiograph
+from cxr_edge.reading.discovery import Discovery
 from cxr_edge.scan import local
-from cxr_edge.scan.discovery import Discovery
 from cxr_edge.scan.parameters import Parameters
 
 SAMPLE = 80

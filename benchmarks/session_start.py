@@ -16,11 +16,11 @@ from common import parser, table
 from peers.network import plain_export
 from peers.rounds import Ratio, Seconds
 
-_PREAMBLE = "import sys, time, numpy, onnxruntime, cxr_edge.bundle, cxr_edge.classifier\nstart = time.perf_counter()\n"
+_PREAMBLE = "import sys, time, numpy, onnxruntime, cxr_edge.prediction.classifier\nstart = time.perf_counter()\n"
 _PLAIN = "session = onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])\n"
 _OURS = (
-    "bundle = cxr_edge.bundle.Bundle.open(sys.argv[1])\n"
-    "classifier = cxr_edge.classifier.Classifier(bundle, provider='cpu', gate=False)\n"
+    "bundle = cxr_edge.bundle.bundle.Bundle.open(sys.argv[1])\n"
+    "classifier = cxr_edge.prediction.classifier.Classifier(bundle, provider='cpu', gate=False)\n"
 )
 _PRINT = "print(time.perf_counter() - start)\n"
 BAR = 0.5
@@ -42,7 +42,7 @@ def measure(bundle: Path, plain: Path, rounds: int) -> Seconds:
 
 def main() -> None:
     """Measure and print."""
-    from cxr_edge.bundle import Bundle
+    from cxr_edge.bundle.bundle import Bundle
 
     options = parser(__doc__)
     options.add_argument("--rounds", type=int, default=15)

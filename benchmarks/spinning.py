@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 
 from common import parser, table
-from cxr_edge.bundle import Bundle
+from cxr_edge.bundle.bundle import Bundle
 
 CONFIGS = {
     "spin on (ONNX Runtime's default)": {},

@@ -6,8 +6,8 @@ pytest benchmarks/test_decoding.py --benchmark-only
 import pytest
 
 from conftest import DATA
-from cxr_edge.images import read_radiograph
-from cxr_edge.preprocess import to_input
+from cxr_edge.prediction.preprocess import to_input
+from cxr_edge.reading.decode import read_radiograph
 
 FILES = {
     "jpeg-1218x808": "radiographs/NORMAL2-IM-0588-0001.jpeg",

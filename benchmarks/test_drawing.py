@@ -6,9 +6,9 @@ pytest benchmarks/test_drawing.py --benchmark-only
 import pytest
 
 from cxr_edge.bench.phantom import phantom_jpeg
-from cxr_edge.explainer import LimeOptions
-from cxr_edge.figures import draw
-from cxr_edge.rendering import to_png
+from cxr_edge.explanation.explainer import LimeOptions
+from cxr_edge.explanation.figures import draw
+from cxr_edge.explanation.rendering import to_png
 
 pytestmark = pytest.mark.benchmark(group="draw")
 

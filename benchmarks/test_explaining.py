@@ -8,13 +8,13 @@ from collections import deque
 import numpy as np
 import pytest
 
-from cxr_edge.classifier import Classifier
-from cxr_edge.explainer import Explainer
-from cxr_edge.lime import design
-from cxr_edge.lime.perturber import Perturber
-from cxr_edge.lime.ridge import fit_ridge
-from cxr_edge.lime.surrogate import Surrogate, reach
-from cxr_edge.superpixels import segment
+from cxr_edge.explanation.explainer import Explainer
+from cxr_edge.explanation.lime import design
+from cxr_edge.explanation.lime.perturber import Perturber
+from cxr_edge.explanation.lime.ridge import fit_ridge
+from cxr_edge.explanation.lime.surrogate import Surrogate, reach
+from cxr_edge.explanation.superpixels import segment
+from cxr_edge.prediction.classifier import Classifier
 
 TARGET, PLACES = "PNEUMONIA", 49
 

@@ -6,9 +6,9 @@ pytest benchmarks/test_opening.py --benchmark-only
 import pytest
 
 from cxr_edge.api import load
-from cxr_edge.bundle import Bundle
-from cxr_edge.gradcam import FILE, GradCam
-from cxr_edge.sessions import open_session
+from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.explanation.gradcam import FILE, GradCam
+from cxr_edge.runtime.sessions import open_session
 
 pytestmark = pytest.mark.benchmark(group="open")
 

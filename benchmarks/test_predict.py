@@ -12,8 +12,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from cxr_edge.classifier import Classifier
-from cxr_edge.sessions import usable_cores
+from cxr_edge.prediction.classifier import Classifier
+from cxr_edge.runtime.sessions import usable_cores
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from itertools import count
 
 import pytest
 
-from cxr_edge.records import to_line
-from cxr_edge.scan.journal import FILE, Journal
+from cxr_edge.results.journal import FILE, Journal
+from cxr_edge.results.record import to_line
 
 pytestmark = pytest.mark.benchmark(group="record")
 RECORDS = 10_000

@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from cxr_edge.bundle import Bundle, write_manifest
+from cxr_edge.bundle.bundle import Bundle, write_manifest
 
 Floats = NDArray[np.float32]
 SIZE, SIDE, CHANNELS, HIDDEN, PATCH = 224, 7, 8, 4, 32

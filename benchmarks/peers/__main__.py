@@ -22,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from common import inputs_of
 from cxr_edge.api import load
 from cxr_edge.bench.environment import look_around
-from cxr_edge.bundle import Bundle
+from cxr_edge.bundle.bundle import Bundle
 from install_size import DISTRIBUTIONS, MEGABYTES
 from install_size import measure as install
 from peers import by_dianna, by_keras, by_lime, by_litert, by_openvino, by_torch, contests, report

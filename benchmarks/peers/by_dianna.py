@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.superpixels import Superpixels
+from cxr_edge.explanation.superpixels import Superpixels
 from peers.network import Floats, Network
 from peers.peer import Peer
 

@@ -7,7 +7,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from common import package_lime
-from cxr_edge.superpixels import Superpixels
+from cxr_edge.explanation.superpixels import Superpixels
 from peers.network import Floats, Network
 from peers.peer import Peer
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxr_edge.api import Model
-from cxr_edge.superpixels import segment
+from cxr_edge.explanation.superpixels import segment
 from peers.network import Floats
 from peers.peer import Peer
 from peers.rounds import Ratio, Seconds, take_turns

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from cxr_edge.bundle import Bundle
+from cxr_edge.bundle.bundle import Bundle
 from cxr_export.blocks import unfolded
 
 Floats = NDArray[np.float32]

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.superpixels import Superpixels
+from cxr_edge.explanation.superpixels import Superpixels
 from peers.network import Floats, Network
 
 Predict = Callable[[Floats], NDArray[Any]]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from cxr_edge.bench.environment import Environment
-from cxr_edge.bundle import Bundle
+from cxr_edge.bundle.bundle import Bundle
 from peers.contests import FAST, REFERENCE, Contest
 from peers.peer import Skipped
 from peers.rounds import Ratio

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cxr_edge.api import Model, load
     from cxr_edge.errors import BundleError, CxrEdgeError, InputError, ProviderError, UsageError
-    from cxr_edge.gate import Refusal
-    from cxr_edge.images import read_radiograph
-    from cxr_edge.radiograph import Radiograph, Source
-    from cxr_edge.records import Answer
+    from cxr_edge.reading.decode import read_radiograph
+    from cxr_edge.reading.radiograph import Radiograph, Source
+    from cxr_edge.results.outcomes import Answer, Refusal
 
 __version__ = "0.1.0"
 __all__ = [
@@ -37,10 +36,9 @@ __all__ = [
 _MODULES = {
     **dict.fromkeys(("Model", "load"), "api"),
     **dict.fromkeys(("BundleError", "CxrEdgeError", "InputError", "ProviderError", "UsageError"), "errors"),
-    **dict.fromkeys(("Radiograph", "Source"), "radiograph"),
-    "Answer": "records",
-    "Refusal": "gate",
-    "read_radiograph": "images",
+    **dict.fromkeys(("Radiograph", "Source"), "reading.radiograph"),
+    **dict.fromkeys(("Answer", "Refusal"), "results.outcomes"),
+    "read_radiograph": "reading.decode",
 }
 
 

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.bundle import Bundle
-from cxr_edge.classifier import Classifier
-from cxr_edge.images import read_radiograph
-from cxr_edge.preprocess import to_input
-from cxr_edge.radiograph import Radiograph
-from cxr_edge.records import Answer
-from cxr_edge.sessions import Provider
-from cxr_edge.variants import spread
+from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.prediction.classifier import Classifier
+from cxr_edge.prediction.preprocess import to_input
+from cxr_edge.prediction.scope import scope_warnings
+from cxr_edge.prediction.variants import spread
+from cxr_edge.reading.decode import read_radiograph
+from cxr_edge.reading.radiograph import Radiograph
+from cxr_edge.results.outcomes import Answer
+from cxr_edge.runtime.sessions import Provider
 
 if TYPE_CHECKING:
-    from cxr_edge.explainer import Explainer, Explanation, LimeOptions, Which
-    from cxr_edge.saliency import CamMethod
+    from cxr_edge.explanation.explainer import Explainer, Explanation, LimeOptions, Which
+    from cxr_edge.explanation.saliency import CamMethod
 
 
 class Model:
@@ -70,7 +71,11 @@ class Model:
         spec = self.bundle.manifest.input
         inputs = np.stack([to_input(each, height=spec.height, width=spec.width) for each in radiographs])
         predictions = self.classifier.predict(inputs)
-        answers = tuple(Answer(*pair, self.bundle) for pair in zip(radiographs, predictions, strict=True))
+        scope = self.bundle.manifest.scope
+        answers = tuple(
+            Answer(radiograph, prediction, self.bundle, scope_warnings(radiograph.source, scope))
+            for radiograph, prediction in zip(radiographs, predictions, strict=True)
+        )
         if not self.test_time_augmentation:
             return answers
         return tuple(
@@ -97,7 +102,7 @@ class Model:
             lime: How LIME is to run; None means its defaults.
 
         Returns:
-            The answer with its maps; `cxr_edge.figures.draw` draws them.
+            The answer with its maps; `cxr_edge.explanation.figures.draw` draws them.
 
         Raises:
             InputError: The source is no radiograph that can be answered, or no chest radiograph.
@@ -109,7 +114,7 @@ class Model:
     @cached_property
     def explainer(self) -> "Explainer":
         """What explains this model's answers, loaded when it is first asked for."""
-        from cxr_edge.explainer import Explainer  # predicting does not pay for explaining
+        from cxr_edge.explanation.explainer import Explainer  # predicting does not pay for explaining
 
         return Explainer(self.classifier)
 

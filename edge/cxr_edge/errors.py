@@ -3,6 +3,8 @@
 A message says what was read, what was expected and what to type.
 """
 
+from pathlib import Path
+
 
 class CxrEdgeError(Exception):
     """Base of every error that a user can cause and mend.
@@ -26,8 +28,13 @@ class UsageError(CxrEdgeError):
 class InputError(CxrEdgeError):
     """A radiograph that cannot be answered.
 
+    Attributes:
+        path: The file or folder, None for bytes and arrays.
+        problem: What was read, what was expected, what to do; without the path.
+
     Args:
-        message: What was read, what was expected, what to do.
+        problem: See above.
+        path: See above; the message names it.
         kind: ``not-found``, ``not-a-file``, ``unreadable``, ``empty``, ``not-an-image``, ``unsupported``,
             ``truncated``, ``damaged``, ``no-pixels``, ``multi-frame``, ``too-large``, ``missing-decoder`` or
             ``refused``.
@@ -35,9 +42,15 @@ class InputError(CxrEdgeError):
 
     exit_code = 3
 
-    def __init__(self, message: str, *, kind: str) -> None:
-        super().__init__(message)
+    def __init__(self, problem: str, *, kind: str, path: Path | None = None) -> None:
+        super().__init__(problem if path is None else f"{path}: {problem}")
+        self.problem = problem
         self.kind = kind
+        self.path = path
+
+    def at(self, path: Path) -> "InputError":
+        """Give the same error of a file."""
+        return InputError(self.problem, kind=self.kind, path=path)
 
 
 class OutputError(CxrEdgeError):

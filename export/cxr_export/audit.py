@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cxr_edge.bundle import Bundle
+from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import UsageError
 from cxr_export.card import still_true
 from cxr_export.folders import changing

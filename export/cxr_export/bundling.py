@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from cxr_edge.bundle import Bundle
-from cxr_edge.golden import GOLDEN_FILE, Comparison, Questions, self_test
-from cxr_edge.manifest import PREPROCESSING, SCHEMA
+from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.bundle.manifest import PREPROCESSING, SCHEMA
+from cxr_edge.runtime.self_test import GOLDEN_FILE, Comparison, Questions, self_test
 from cxr_export.dataset import Dataset
 from cxr_export.errors import ParityError
 from cxr_export.folders import check_replaceable, replacing, seal

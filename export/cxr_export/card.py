@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from cxr_edge.manifest import Manifest
+from cxr_edge.bundle.manifest import Manifest
 from cxr_export.dataset import Dataset
 
 _NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "ece": "ECE", "brier": "Brier"}
@@ -69,7 +69,7 @@ to them: `cxr-edge verify` compares them with this machine's.
 
 
 def _scope(manifest: Manifest) -> str:
-    """What answers to DICOM files are held against; the rule itself is `cxr_edge.scope`."""
+    """What answers to DICOM files are held against; the rule itself is `cxr_edge.prediction.scope`."""
     if manifest.scope is None:
         return "- Answers carry a warning where a DICOM file states another modality, body part or a lateral view."
     limits = {

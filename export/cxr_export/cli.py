@@ -59,7 +59,7 @@ def bundle(
 @app.command()
 def verify(bundle: BundleFolder, run: RunFolder, data: Data = None, split: Split = "test") -> None:
     """Compare a bundle with the Keras network it was made from, on 64 radiographs and on noise."""
-    from cxr_edge.bundle import Bundle
+    from cxr_edge.bundle.bundle import Bundle
     from cxr_export.errors import ParityError
     from cxr_export.parity import verify as compare
     from cxr_export.run import Run
@@ -79,7 +79,7 @@ def quantize(
     split: Split = "test",
 ) -> None:
     """Add an int8 classifier to a bundle, with the loss it costs."""
-    from cxr_edge.bundle import Bundle
+    from cxr_edge.bundle.bundle import Bundle
     from cxr_export.loss import quantize_bundle
 
     _say(quantize_bundle(Bundle.open(bundle), data=data, split=split).to_json())
@@ -91,7 +91,7 @@ def calibrate(
     calibration: Annotated[Path, typer.Option(help="What cxr-train calibrate --bundle BUNDLE --out FILE wrote.")],
 ) -> None:
     """Put another temperature and other operating points into a bundle; quantize and audit it again afterwards."""
-    from cxr_edge.bundle import Bundle
+    from cxr_edge.bundle.bundle import Bundle
     from cxr_export.calibration import recalibrate
 
     _say(vars(recalibrate(Bundle.open(bundle), calibration)))
@@ -103,7 +103,7 @@ def gate(
     data: Annotated[Path, typer.Option(help="The Kaggle folder: learned from and chosen on its train.")],
 ) -> None:
     """Have a bundle refuse what is no chest radiograph."""
-    from cxr_edge.bundle import Bundle
+    from cxr_edge.bundle.bundle import Bundle
     from cxr_export.gate import add_gate
 
     _say(add_gate(Bundle.open(bundle), data=data).to_json())
@@ -115,7 +115,7 @@ def lungs(
     run: Annotated[Path, typer.Option(help="A folder written by cxr-train lungs.")],
 ) -> None:
     """Have a bundle outline the lungs, so that explanations say how much of the evidence lies in them."""
-    from cxr_edge.bundle import Bundle
+    from cxr_edge.bundle.bundle import Bundle
     from cxr_export.lungs import add_lungs
 
     _say(add_lungs(Bundle.open(bundle), run=run).to_json())
@@ -130,7 +130,7 @@ def prepare(
     ] = True,
 ) -> None:
     """Have a bundle start quicker on processors like this one, with this version of ONNX Runtime."""
-    from cxr_edge.bundle import Bundle
+    from cxr_edge.bundle.bundle import Bundle
     from cxr_export.prepare import prepare_bundle
 
     _say(prepare_bundle(Bundle.open(bundle), blocks=blocks).to_json())
@@ -142,7 +142,7 @@ def card(
     audit: Annotated[Path, typer.Option(help="The audit.json that cxr-train audit wrote for this bundle.")],
 ) -> None:
     """Have a bundle's model card quote an audit of it."""
-    from cxr_edge.bundle import Bundle
+    from cxr_edge.bundle.bundle import Bundle
     from cxr_export.audit import add_audit
 
     _say(add_audit(Bundle.open(bundle), audit))

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from cxr_edge.bundle.manifest import Scope
 from cxr_edge.errors import UsageError
-from cxr_edge.manifest import Scope
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cxr_edge.bundle import Bundle, write_manifest
+from cxr_edge.bundle.bundle import Bundle, write_manifest
+from cxr_edge.bundle.manifest import Manifest
 from cxr_edge.errors import BundleError, UsageError
-from cxr_edge.manifest import Manifest
 from cxr_export.card import model_card
 from cxr_export.dataset import Dataset
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.bundle import Bundle
+from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import UsageError
-from cxr_edge.sessions import open_session
+from cxr_edge.runtime.sessions import open_session
 from cxr_export.distance import Distance
 from cxr_export.folders import changing
 from cxr_export.radiographs import read_split

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from cxr_edge.bundle import Bundle
+from cxr_edge.bundle.bundle import Bundle
 from cxr_export.blocks import unfolded
 from cxr_export.folders import changing
 from cxr_export.quantisation import answers, quantize

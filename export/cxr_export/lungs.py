@@ -11,9 +11,9 @@ import onnx
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cxr_edge.bundle import Bundle
-from cxr_edge.golden import GOLDEN_FILE, TOLERANCE
-from cxr_edge.sessions import open_session
+from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.runtime.self_test import GOLDEN_FILE, TOLERANCE
+from cxr_edge.runtime.sessions import open_session
 from cxr_export.errors import ParityError, RunError
 from cxr_export.folders import changing
 from cxr_export.graphs import convert

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cxr_edge.bundle import Bundle
-from cxr_edge.golden import Answers, Comparison, Questions, ask, compare
+from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.runtime.self_test import Answers, Comparison, Questions, ask, compare
 from cxr_export.radiographs import noise, read_split
 from cxr_export.run import Run
 

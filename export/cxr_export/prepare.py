@@ -13,12 +13,12 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from cxr_edge.bundle import Bundle
+from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.bundle.manifest import PreparedSpec
+from cxr_edge.bundle.prepared import Prepared, block_size
 from cxr_edge.errors import UsageError
-from cxr_edge.golden import GOLDEN_FILE
-from cxr_edge.manifest import PreparedSpec
-from cxr_edge.prepared import Prepared, block_size
-from cxr_edge.sessions import open_session
+from cxr_edge.runtime.self_test import GOLDEN_FILE
+from cxr_edge.runtime.sessions import open_session
 from cxr_export.blocks import aligned, fold, unfolded
 from cxr_export.errors import ParityError
 from cxr_export.folders import changing
@@ -128,7 +128,7 @@ def prepare(model: onnx.ModelProto, folder: Path, file: str) -> Prepared:
 
 
 def probe() -> bytes:
-    """Makes the model that `cxr_edge.prepared` asks for the block size: it has no onnx to make it with."""
+    """Makes the model that `cxr_edge.bundle.prepared` asks for the block size: it has no onnx to make it with."""
     node = helper.make_node("ReorderInput", ["x"], ["y"], domain=_LAYOUT)
     values = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, c, 1, 1]) for name, c in (("x", 8), ("y", "c"))

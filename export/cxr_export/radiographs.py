@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.errors import InputError, UsageError
-from cxr_edge.images import read_radiograph
-from cxr_edge.inputs import SUFFIXES
-from cxr_edge.preprocess import to_input
+from cxr_edge.prediction.preprocess import to_input
+from cxr_edge.reading.decode import read_radiograph
+from cxr_edge.reading.inputs import SUFFIXES
 
 LABELS = ("NORMAL", "PNEUMONIA")
 

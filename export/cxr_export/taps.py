@@ -11,8 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from cxr_edge.gate import DESCRIPTOR
-from cxr_edge.sessions import open_session
+from cxr_edge.prediction.gate import DESCRIPTOR
+from cxr_edge.runtime.sessions import open_session
 from cxr_export.errors import ConversionError
 
 DEPTHS = (0.45, 0.6, 0.85)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import cxr_edge
-from cxr_edge.bundle import DEFAULT
-from cxr_edge.records import to_line
+from cxr_edge.bundle.bundle import DEFAULT
+from cxr_edge.results.record import to_line
 
 
 @pytest.fixture(scope="module")

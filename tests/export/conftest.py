@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from small import DATA, small_network, write_run
 
-from cxr_edge.bundle import Bundle
+from cxr_edge.bundle.bundle import Bundle
 from cxr_export.bundling import write_bundle
 from cxr_export.dataset import KERMANY
 from cxr_export.run import Run

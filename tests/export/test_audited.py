@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from cxr_edge.bundle import Bundle
+from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import UsageError
 from cxr_export.audit import add_audit
 from cxr_export.folders import changing

@@ -8,9 +8,9 @@ import onnx
 import pytest
 from small import DATA, SIZE, small_network, write_run
 
-from cxr_edge.bundle import Bundle, write_manifest
-from cxr_edge.classifier import Classifier
-from cxr_edge.golden import self_test
+from cxr_edge.bundle.bundle import Bundle, write_manifest
+from cxr_edge.prediction.classifier import Classifier
+from cxr_edge.runtime.self_test import self_test
 from cxr_export.bundling import write_bundle
 from cxr_export.dataset import KERMANY
 from cxr_export.errors import ParityError

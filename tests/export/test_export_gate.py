@@ -10,9 +10,9 @@ import pytest
 from small import DATA, SIZE
 
 import cxr_edge
-from cxr_edge.bundle import Bundle
+from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import UsageError
-from cxr_edge.sessions import open_session
+from cxr_edge.runtime.sessions import open_session
 from cxr_export.distance import Distance
 from cxr_export.errors import ConversionError
 from cxr_export.gate import add_gate, hold_out

@@ -10,8 +10,8 @@ import pytest
 from small import SIZE
 
 import cxr_export.lungs as module
-from cxr_edge.bundle import Bundle
-from cxr_edge.lungs import LungSegmenter, to_mask
+from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.explanation.lungs import LungSegmenter, to_mask
 from cxr_export.errors import ParityError, RunError
 from cxr_export.graphs import OPSET
 from cxr_export.lungs import LUNG_FILE, add_lungs

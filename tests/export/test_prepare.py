@@ -10,12 +10,12 @@ import pytest
 from onnx import numpy_helper
 from small import SIZE
 
-from cxr_edge import prepared as runtime
-from cxr_edge.bundle import Bundle
-from cxr_edge.classifier import Classifier
+from cxr_edge.bundle import prepared as runtime
+from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.bundle.prepared import Prepared, block_size
 from cxr_edge.errors import BundleError, UsageError
-from cxr_edge.prepared import Prepared, block_size
-from cxr_edge.sessions import onnxruntime, open_session
+from cxr_edge.prediction.classifier import Classifier
+from cxr_edge.runtime.sessions import onnxruntime, open_session
 from cxr_export import prepare as module
 from cxr_export import simplify as simplification
 from cxr_export.blocks import ALIGNMENT, unfolded

@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 from small import DATA, SIZE
 
-from cxr_edge.bundle import Bundle
+from cxr_edge.bundle.bundle import Bundle
 from cxr_export import quantisation
 from cxr_export.bundling import write_bundle
 from cxr_export.dataset import KERMANY

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cxr_edge.bundle import Bundle
-from cxr_edge.classifier import Classifier
+from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import BundleError, UsageError
+from cxr_edge.prediction.classifier import Classifier
 from cxr_train.cli import app
 from cxr_train.fit import logodds
 from cxr_train.from_bundle import write_network
@@ -22,8 +22,8 @@ def network_file(tmp_path_factory):
 
 
 def test_a_training_goes_on_where_the_bundle_is(network_file, request):
-    from cxr_edge.images import read_radiograph
-    from cxr_edge.preprocess import to_input
+    from cxr_edge.prediction.preprocess import to_input
+    from cxr_edge.reading.decode import read_radiograph
 
     files = sorted((request.path.parents[1] / "data" / "kermany").rglob("*.jpeg"))[::12]
     pixels = np.stack([to_input(read_radiograph(path)) for path in files])

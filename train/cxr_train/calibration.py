@@ -11,7 +11,7 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_curve
 
-from cxr_edge.manifest import Calibration, OperatingPoint
+from cxr_edge.bundle.manifest import Calibration, OperatingPoint
 
 Floats = NDArray[np.float64]
 

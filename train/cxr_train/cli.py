@@ -55,7 +55,7 @@ def network(
     out: Annotated[Path, typer.Option(help="The .keras file to write.")],
 ) -> None:
     """Write a bundle's network as a Keras model, which fit --weights goes on from."""
-    from cxr_edge.bundle import Bundle
+    from cxr_edge.bundle.bundle import Bundle
     from cxr_train.from_bundle import write_network
 
     difference = write_network(Bundle.open(bundle), out)

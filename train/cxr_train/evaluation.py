@@ -12,9 +12,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.bundle.manifest import Calibration
 from cxr_edge.errors import InputError
 from cxr_edge.files import write_atomically
-from cxr_edge.manifest import Calibration
 from cxr_train.calibration import calibrated, fit_temperature, label_trust, operating_points
 from cxr_train.dataset import Images
 from cxr_train.fit import MODEL_FILE, Validation, logodds

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.bundle import Bundle
-from cxr_edge.classifier import Classifier
+from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import BundleError, UsageError
+from cxr_edge.prediction.classifier import Classifier
 from cxr_train.fit import logodds, save_network
 from cxr_train.network import build_network
 

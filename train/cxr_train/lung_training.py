@@ -16,7 +16,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cxr_edge.errors import UsageError
-from cxr_edge.lungs import to_mask
+from cxr_edge.explanation.lungs import to_mask
 from cxr_train.augmentation import Augmentation
 from cxr_train.batches import Batches
 from cxr_train.dataset import LABELS, Images, find_samples, hold_out, read_masks, without_straddlers

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cxr_edge.bundle import Bundle
-from cxr_edge.classifier import Classifier
+from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import BundleError, UsageError
+from cxr_edge.prediction.classifier import Classifier
 from cxr_train.batches import Batches
 from cxr_train.dataset import (
     LABELS,

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cxr_edge.sessions import usable_cores
+from cxr_edge.runtime.sessions import usable_cores
 
 _CPUINFO = Path("/proc/cpuinfo")
 _PACKAGES = ("cxr-edge", "numpy", "opencv-python-headless", "onnxruntime", "onnxruntime-gpu", "pydicom")

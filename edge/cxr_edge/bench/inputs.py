@@ -10,9 +10,9 @@ from typing import Any
 
 from cxr_edge.bench.cases import counted
 from cxr_edge.bench.phantom import phantom_jpeg
-from cxr_edge.images import read_radiograph
-from cxr_edge.inputs import find_images
-from cxr_edge.records import Failure
+from cxr_edge.errors import InputError
+from cxr_edge.reading.decode import read_radiograph
+from cxr_edge.reading.inputs import find_images
 
 MOST = 16
 """Files that are taken of those named: a window of measurement goes through all of them."""
@@ -82,8 +82,8 @@ def open_inputs(paths: Sequence[Path]) -> Iterator[tuple[tuple[Path, ...], Input
         return
     found = []
     for each in find_images(paths):
-        if isinstance(each, Failure):
-            raise each.error
+        if isinstance(each, InputError):
+            raise each
         found.append(each)
     count = min(MOST, len(found))
     files = tuple(found[index * len(found) // count] for index in range(count))

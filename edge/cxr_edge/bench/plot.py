@@ -5,7 +5,7 @@ from cxr_edge.bench.chart import SOFT, Canvas, Panel, Series, room_for_legend
 from cxr_edge.bench.measure import Figures
 from cxr_edge.bench.report import Report
 from cxr_edge.errors import UsageError
-from cxr_edge.rendering import to_png
+from cxr_edge.explanation.rendering import to_png
 
 _TITLES = {
     "session": "session: ready input to numbers",

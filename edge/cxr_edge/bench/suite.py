@@ -13,10 +13,10 @@ from cxr_edge.bench.inputs import Inputs
 from cxr_edge.bench.measure import Figures, Rule, measure
 from cxr_edge.bench.report import Report
 from cxr_edge.bench.workloads import Workloads
-from cxr_edge.bundle import Bundle
-from cxr_edge.classifier import Classifier
+from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import UsageError
-from cxr_edge.sessions import Provider
+from cxr_edge.prediction.classifier import Classifier
+from cxr_edge.runtime.sessions import Provider
 
 Progress = Callable[[str, int, int], None]
 """Told what is measured next, how many cases are done and how many there are."""

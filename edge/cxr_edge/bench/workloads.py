@@ -13,9 +13,9 @@ from cxr_edge.api import Model
 from cxr_edge.bench.cases import Case
 from cxr_edge.bench.measure import Run
 from cxr_edge.errors import CxrEdgeError
-from cxr_edge.images import read_radiograph
-from cxr_edge.preprocess import to_input
-from cxr_edge.records import to_line
+from cxr_edge.prediction.preprocess import to_input
+from cxr_edge.reading.decode import read_radiograph
+from cxr_edge.results.record import to_line
 
 
 class Workloads:

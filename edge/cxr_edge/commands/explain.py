@@ -10,7 +10,7 @@ from cxr_edge.commands import options
 from cxr_edge.text import printable
 
 if TYPE_CHECKING:
-    from cxr_edge.explainer import Explanation
+    from cxr_edge.explanation.explainer import Explanation
 
 _RECORD = "explanation.json"
 
@@ -72,10 +72,10 @@ def explain(
     """
     from cxr_edge.api import load
     from cxr_edge.errors import InputError
-    from cxr_edge.explainer import LimeOptions
-    from cxr_edge.inputs import find_images
-    from cxr_edge.records import RESEARCH_USE, Failure
-    from cxr_edge.superpixels import DEFAULT_COUNT
+    from cxr_edge.explanation.explainer import LimeOptions
+    from cxr_edge.explanation.superpixels import DEFAULT_COUNT
+    from cxr_edge.reading.inputs import find_images
+    from cxr_edge.results.record import RESEARCH_USE
 
     how = LimeOptions(
         mode=lime,
@@ -101,8 +101,8 @@ def explain(
     for found in find_images(paths):
         count += 1
         try:
-            if isinstance(found, Failure):
-                raise found.error
+            if isinstance(found, InputError):
+                raise found
             folder = out / _free(found.stem, names)
             _check_free(folder, force=force)
             explanation = model.explain(found, method=method, target=target, cam=cam, lime=how)
@@ -145,9 +145,9 @@ def _check_free(folder: Path, *, force: bool) -> None:
 def _write(explanation: "Explanation", folder: Path) -> None:
     """Write the pictures, then the record: where it lies, all lies."""
     from cxr_edge.errors import InputError
-    from cxr_edge.figures import draw
+    from cxr_edge.explanation.figures import draw
+    from cxr_edge.explanation.rendering import to_png
     from cxr_edge.files import write_atomically
-    from cxr_edge.rendering import to_png
 
     record = folder / _RECORD
     try:

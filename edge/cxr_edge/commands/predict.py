@@ -10,8 +10,8 @@ from cxr_edge.commands import options
 from cxr_edge.text import printable
 
 if TYPE_CHECKING:
-    from cxr_edge.classifier import Classifier
-    from cxr_edge.records import Answer, Failure
+    from cxr_edge.prediction.classifier import Classifier
+    from cxr_edge.results.outcomes import Answer, Failure
 
 _ROW = "{:<10}  {:>12}  {:>9}  {}"
 _RANGE = len("0.0000 to 1.0000")
@@ -49,8 +49,9 @@ def predict(
             loading.result()  # the other thread came upon the cause first, and says what it is
             raise
         from cxr_edge.errors import InputError
-        from cxr_edge.inputs import find_images
-        from cxr_edge.records import RESEARCH_USE, Failure, to_line
+        from cxr_edge.reading.inputs import find_images
+        from cxr_edge.results.outcomes import Failure
+        from cxr_edge.results.record import RESEARCH_USE, to_line
 
         model = Model(loading.result(), test_time_augmentation=test_time_augmentation)
     if not json:
@@ -60,8 +61,8 @@ def predict(
     for found in find_images(paths):
         count += 1
         outcome: Answer | Failure
-        if isinstance(found, Failure):
-            outcome = found
+        if isinstance(found, InputError):
+            outcome = Failure.of(found)
         else:
             try:
                 outcome = model.predict(found)
@@ -101,10 +102,10 @@ def _load(
     operating_point: str | None,
     gate: bool,
 ) -> "Classifier":
-    from cxr_edge.bundle import Bundle
+    from cxr_edge.bundle.bundle import Bundle
 
     opened = Bundle.open(bundle)
-    from cxr_edge.classifier import Classifier
+    from cxr_edge.prediction.classifier import Classifier
 
     return Classifier(
         opened, provider=provider, threads=threads, precision=precision, operating_point=operating_point, gate=gate
@@ -112,7 +113,7 @@ def _load(
 
 
 def _row(outcome: "Answer | Failure", *, spread: bool) -> str:
-    from cxr_edge.records import Answer, Failure
+    from cxr_edge.results.outcomes import Answer, Failure
 
     ends = outcome.spread if isinstance(outcome, Answer) else None
     between = f"{f'{ends.lowest:.4f} to {ends.highest:.4f}' if ends else '':<{_RANGE}}  " if spread else ""

@@ -64,8 +64,8 @@ def scan(
     from importlib.util import find_spec
 
     from cxr_edge.errors import InputError, UsageError
-    from cxr_edge.records import RESEARCH_USE
     from cxr_edge.report import check_formats, write_reports
+    from cxr_edge.results.record import RESEARCH_USE
 
     reports = [name for name in formats.split(",") if name != "jsonl"]  # the journal is always written
     check_formats(reports)
@@ -76,10 +76,10 @@ def scan(
         raise UsageError("--watch needs watchfiles: run pip install 'cxr-edge[watch]', or scan again now and then")
 
     from cxr_edge.api import load
+    from cxr_edge.reading.discovery import Discovery
+    from cxr_edge.runtime.sessions import usable_cores
     from cxr_edge.scan import local
-    from cxr_edge.scan.discovery import Discovery
     from cxr_edge.scan.parameters import Parameters
-    from cxr_edge.sessions import usable_cores
 
     if engine == "ray" and (explain != "none" or watch or formats != "parquet"):
         raise UsageError("--engine ray writes answers as Parquet: take --formats parquet, no --explain and no --watch")

@@ -10,10 +10,10 @@ def verify(bundle: options.Bundle = None, provider: options.Provider = "cpu") ->
 
     Prints one JSON object. Exits with 5 if the bundle was changed or answers differently.
     """
-    from cxr_edge.bundle import Bundle
+    from cxr_edge.bundle.bundle import Bundle
     from cxr_edge.errors import BundleError
-    from cxr_edge.golden import self_test
-    from cxr_edge.records import to_line
+    from cxr_edge.results.record import to_line
+    from cxr_edge.runtime.self_test import self_test
 
     opened = Bundle.open(bundle)
     report = self_test(opened, provider=provider)

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import get_args
 
-from cxr_edge.accelerators import Provider, Started
 from cxr_edge.doctor.decoders import examine_decoders
 from cxr_edge.doctor.finding import Report
 from cxr_edge.doctor.installation import examine_installation
 from cxr_edge.doctor.network import PROVIDERS, examine_bundle, examine_providers
 from cxr_edge.doctor.processor import examine_processor
+from cxr_edge.runtime.providers import Provider, Started
 
 
 def examine(*, bundle: Path | None = None, provider: Provider = "auto") -> Report:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
-from cxr_edge import __version__, distributions
-from cxr_edge.accelerators import ACCELERATORS, has_nvidia_driver
+from cxr_edge import __version__
 from cxr_edge.doctor.finding import Finding
 from cxr_edge.errors import ProviderError
+from cxr_edge.runtime import distributions
+from cxr_edge.runtime.providers import ACCELERATORS, has_nvidia_driver
 
 AREA = "installation"
 # Import name → distribution; ONNX Runtime has a check of its own.
@@ -77,7 +78,7 @@ def _runtime() -> Finding:
         summary = f"{said} are both installed: they share one folder and break each other; keep one"
         return Finding(AREA, "onnxruntime", "fault", summary, facts, cure, ProviderError.exit_code)
     try:
-        from cxr_edge.sessions import onnxruntime
+        from cxr_edge.runtime.sessions import onnxruntime
     except ProviderError as error:
         return Finding(AREA, "onnxruntime", "fault", str(error).partition("; ")[0], facts, cure, error.exit_code)
     except ImportError as error:  # NumPy is at fault, and has been named

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr_edge.accelerators import ACCELERATORS, Obstacle, Provider, Started, has_nvidia_driver
 from cxr_edge.doctor.finding import Finding, Status
 from cxr_edge.errors import BundleError, CxrEdgeError, ProviderError
+from cxr_edge.runtime.providers import ACCELERATORS, Obstacle, Provider, Started, has_nvidia_driver
 
 if TYPE_CHECKING:
-    from cxr_edge.bundle import Bundle
-    from cxr_edge.sessions import Session
+    from cxr_edge.bundle.bundle import Bundle
+    from cxr_edge.runtime.sessions import Session
 
 PROVIDERS, BUNDLE = "providers", "bundle"
 # y = x * w: one convolution, so that a GPU needs all of its libraries. float32 [N, 1, 2, 2] each.
@@ -29,8 +29,8 @@ def examine_providers(asked: Provider) -> Iterator[Finding]:
         asked: The one that has to start; ``auto`` means all that are built in.
     """
     try:
-        from cxr_edge import sessions
-        from cxr_edge.sessions import onnxruntime
+        from cxr_edge.runtime import sessions
+        from cxr_edge.runtime.sessions import onnxruntime
     except (CxrEdgeError, ImportError):
         yield Finding(PROVIDERS, "cpu", "note", "not started: there is no ONNX Runtime that can be imported")
         return
@@ -72,7 +72,7 @@ def examine_bundle(folder: Path | None, providers: list[Started]) -> Iterator[Fi
         folder: The bundle; None takes the installed one.
         providers: What starts.
     """
-    from cxr_edge.bundle import Bundle
+    from cxr_edge.bundle.bundle import Bundle
 
     try:
         bundle = Bundle.open(folder)
@@ -90,7 +90,7 @@ def examine_bundle(folder: Path | None, providers: list[Started]) -> Iterator[Fi
 
 
 def _self_test(bundle: "Bundle", provider: Provider) -> Finding:
-    from cxr_edge.golden import self_test
+    from cxr_edge.runtime.self_test import self_test
 
     name = f"self-test on {provider}"
     try:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cxr_edge.doctor.finding import Finding
-from cxr_edge.limits import usable_cores, usable_memory
+from cxr_edge.runtime.cores import usable_cores, usable_memory
 
 AREA = "processor"
 _CPUINFO = Path("/proc/cpuinfo")

@@ -15,9 +15,9 @@ from markupsafe import Markup
 
 from cxr_edge import __version__
 from cxr_edge.files import open_atomically
-from cxr_edge.records import RESEARCH_USE
 from cxr_edge.report.rows import COLUMNS, Journal, Row
 from cxr_edge.report.summary import Summary, bars
+from cxr_edge.results.record import RESEARCH_USE
 from cxr_edge.text import printable
 
 PICTURES = ("thumbnail.jpg", "gradcam.jpg", "figure.png")

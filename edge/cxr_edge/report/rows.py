@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cxr_edge.errors import UsageError
-from cxr_edge.scan.journal import FILE
+from cxr_edge.results.journal import FILE
 from cxr_edge.text import printable
 
 Row = dict[str, Any]

@@ -21,15 +21,16 @@ from numpy.typing import NDArray
 
 from cxr_edge.api import load
 from cxr_edge.errors import BundleError, InputError, UsageError
-from cxr_edge.preprocess import to_input
-from cxr_edge.radiograph import Radiograph
-from cxr_edge.records import Failure, to_line
+from cxr_edge.prediction.preprocess import to_input
+from cxr_edge.reading.discovery import Discovery
+from cxr_edge.reading.radiograph import Radiograph
 from cxr_edge.report.rows import flatten
 from cxr_edge.report.tables import arrow_schema
-from cxr_edge.scan.discovery import Discovery
+from cxr_edge.results.index import Index
+from cxr_edge.results.journal import state_of
+from cxr_edge.results.outcomes import Failure
+from cxr_edge.results.record import to_line
 from cxr_edge.scan.folder import hold
-from cxr_edge.scan.index import Index
-from cxr_edge.scan.journal import state_of
 from cxr_edge.scan.parameters import Parameters
 from cxr_edge.scan.tally import Tally
 from cxr_edge.scan.worker import decode_named, make_record, read
@@ -184,7 +185,7 @@ def scan(
 def _new(discovery: Discovery, index: Index, tally: Tally) -> Iterator[bytes]:
     """Give the paths without a record; those with one are counted."""
     for found in discovery.find():
-        path = found.path if isinstance(found, Failure) else found
+        path = Failure.of(found).path if isinstance(found, InputError) else found
         state = index.state(str(path))
         if state is None:
             yield os.fsencode(path)

@@ -10,9 +10,9 @@ from typing import Any
 
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.files import write_atomically
-from cxr_edge.records import SCHEMA
-from cxr_edge.scan import journal
-from cxr_edge.scan.journal import Journal
+from cxr_edge.results import journal
+from cxr_edge.results.journal import Journal
+from cxr_edge.results.record import SCHEMA
 from cxr_edge.scan.lock import Lock
 from cxr_edge.scan.parameters import Parameters
 

@@ -9,8 +9,8 @@ from threading import Event
 import cv2
 
 from cxr_edge.api import Model
-from cxr_edge.records import Failure
-from cxr_edge.scan.discovery import Discovery
+from cxr_edge.errors import InputError
+from cxr_edge.reading.discovery import Discovery
 from cxr_edge.scan.folder import hold, open_journal
 from cxr_edge.scan.parameters import Parameters
 from cxr_edge.scan.pipeline import Pipeline
@@ -64,7 +64,7 @@ def scan(
         return tally, stop.is_set()
 
 
-def _arriving(discovery: Discovery, stop: Event, poll: float | None) -> Iterator[Path | Failure | None]:
+def _arriving(discovery: Discovery, stop: Event, poll: float | None) -> Iterator[Path | InputError | None]:
     from cxr_edge.scan.watching import watch_for  # needs the watch extra
 
     return watch_for(discovery, stop, poll=poll)

@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from cxr_edge.accelerators import Started
+from cxr_edge.runtime.providers import Started
 
 Explain = Literal["none", "gradcam", "lime", "both"]
 ExplainIf = Literal["positive", "all"]

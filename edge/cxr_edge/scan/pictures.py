@@ -4,13 +4,13 @@ from pathlib import Path
 
 import cv2
 
-from cxr_edge import rendering
 from cxr_edge.errors import OutputError
-from cxr_edge.explainer import Explanation
-from cxr_edge.figures import draw
+from cxr_edge.explanation import rendering
+from cxr_edge.explanation.explainer import Explanation
+from cxr_edge.explanation.figures import draw
+from cxr_edge.explanation.rendering import Picture
 from cxr_edge.files import write_atomically
-from cxr_edge.radiograph import Radiograph
-from cxr_edge.rendering import Picture
+from cxr_edge.reading.radiograph import Radiograph
 
 FOLDER = "assets"
 THUMBNAIL, HEAT_MAP, FIGURE = "thumbnail.jpg", "gradcam.jpg", "figure.png"

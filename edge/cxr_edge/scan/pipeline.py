@@ -7,8 +7,8 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from cxr_edge.records import Failure
-from cxr_edge.scan.journal import Journal, state_of
+from cxr_edge.errors import InputError
+from cxr_edge.results.journal import Journal, state_of
 from cxr_edge.scan.tally import Tally
 from cxr_edge.scan.worker import Outcome, Worker, rename_record
 
@@ -47,7 +47,7 @@ class Pipeline:
         # Contents that two paths share while the first is still in work.
         self._waiting: defaultdict[str | None, list[Path]] = defaultdict(list)
 
-    def run(self, paths: Iterable[Path | Failure | None]) -> Tally:
+    def run(self, paths: Iterable[Path | InputError | None]) -> Tally:
         """Answer everything.
 
         Args:
@@ -61,7 +61,7 @@ class Pipeline:
             BundleError: The network answers NaN.
         """
         pending: deque[Future[list[Outcome]]] = deque()
-        batch: list[Path | Failure] = []
+        batch: list[Path | InputError] = []
         with ThreadPoolExecutor(self._workers) as pool:
             try:
                 for path in paths:

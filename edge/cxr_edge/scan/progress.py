@@ -11,8 +11,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cxr_edge.records import Failure
-from cxr_edge.scan.discovery import Discovery
+from cxr_edge.errors import InputError
+from cxr_edge.reading.discovery import Discovery
 from cxr_edge.scan.tally import Tally
 
 _EVERY = 30.0  # seconds between two lines where there is no terminal
@@ -39,7 +39,7 @@ def counting(discovery: Discovery, stop: Event) -> Iterator[Expected]:
         for found in discovery.find():
             if done.is_set() or stop.is_set():
                 return
-            number += not isinstance(found, Failure)
+            number += not isinstance(found, InputError)
         expected.total = number
 
     thread = Thread(target=count, daemon=True)

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from cxr_edge.scan.index import REFUSED, State
+from cxr_edge.results.index import REFUSED, State
 
 
 @dataclass

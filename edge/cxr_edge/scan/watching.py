@@ -7,16 +7,15 @@ from threading import Event
 
 from watchfiles import Change, watch
 
-from cxr_edge.errors import UsageError
-from cxr_edge.records import Failure
-from cxr_edge.scan.discovery import Discovery
+from cxr_edge.errors import InputError, UsageError
+from cxr_edge.reading.discovery import Discovery
 
 SETTLED_AFTER = 2.0  # seconds without growth before a file counts as whole
 _TICK = 0.5  # seconds between two looks at files that may be growing and at folders that may be gone
 _LOST = "\N{REPLACEMENT CHARACTER}"  # what the watching library makes of bytes that are no UTF-8
 
 
-def watch_for(discovery: Discovery, stop: Event, *, poll: float | None) -> Iterator[Path | Failure | None]:
+def watch_for(discovery: Discovery, stop: Event, *, poll: float | None) -> Iterator[Path | InputError | None]:
     """Give every file that is there, then every one that comes or changes, once it has stopped growing.
 
     A folder that vanishes is waited for, and searched again when it is back.
@@ -46,7 +45,7 @@ class _Watcher:
         # File → size, time of change, and since when these have been so.
         self._growing: dict[Path, tuple[tuple[int, int], float]] = {}
 
-    def run(self) -> Iterator[Path | Failure | None]:
+    def run(self) -> Iterator[Path | InputError | None]:
         yield from self._files
         while not self._stop.is_set():
             there = self._there()
@@ -89,7 +88,7 @@ class _Watcher:
         except OSError as error:
             raise UsageError(f"the folders cannot be watched ({error}); take --poll 10 to look instead") from error
 
-    def _arrived(self, path: Path) -> Iterator[Path | Failure]:
+    def _arrived(self, path: Path) -> Iterator[Path | InputError]:
         below = max(
             (folder for folder in self._searched if path.is_relative_to(folder)), key=lambda each: len(each.parts)
         )
@@ -102,11 +101,11 @@ class _Watcher:
         elif self._discovery.wants(path, below):
             yield path
 
-    def _hold_back(self, found: Iterator[Path | Failure]) -> Iterator[Path | Failure]:
+    def _hold_back(self, found: Iterator[Path | InputError]) -> Iterator[Path | InputError]:
         """Let pass what has been at rest for long; keep the rest until it is."""
         for each in found:
-            facts = None if isinstance(each, Failure) else _facts(each)
-            if isinstance(each, Failure) or facts is None or time.time() - facts[1] / 1e9 > 5 * SETTLED_AFTER:
+            facts = None if isinstance(each, InputError) else _facts(each)
+            if isinstance(each, InputError) or facts is None or time.time() - facts[1] / 1e9 > 5 * SETTLED_AFTER:
                 yield each
             else:
                 self._growing.setdefault(each, (facts, time.monotonic()))

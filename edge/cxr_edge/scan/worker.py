@@ -9,10 +9,10 @@ from typing import Any
 
 from cxr_edge.api import Model
 from cxr_edge.errors import InputError
-from cxr_edge.images import decode, read_content
-from cxr_edge.radiograph import Radiograph
-from cxr_edge.records import Answer, Failure
-from cxr_edge.scan.index import Index
+from cxr_edge.reading.decode import decode, read_content
+from cxr_edge.reading.radiograph import Radiograph
+from cxr_edge.results.index import Index
+from cxr_edge.results.outcomes import Answer, Failure
 from cxr_edge.scan.parameters import Parameters
 from cxr_edge.scan.pictures import write_pictures
 
@@ -67,7 +67,7 @@ class Worker:
             _ = model.explainer.lime if parameters.explain != "gradcam" else model.explainer.gradcam
             _ = model.explainer.lungs
 
-    def work(self, jobs: Sequence[Path | Failure]) -> list[Outcome]:
+    def work(self, jobs: Sequence[Path | InputError]) -> list[Outcome]:
         """Read, decode, answer and explain; the readable ones of ``jobs`` go through the network together.
 
         Raises:
@@ -86,9 +86,9 @@ class Worker:
         missing = self._parameters.batch_size - len(radiographs)
         return self._model.predict_batch(radiographs + radiographs[-1:] * missing)[: len(radiographs)]
 
-    def _look(self, job: Path | Failure) -> Decoded | Outcome:
-        if isinstance(job, Failure):
-            return self._failed(job, None)
+    def _look(self, job: Path | InputError) -> Decoded | Outcome:
+        if isinstance(job, InputError):
+            return self._failed(Failure.of(job), None)
         try:
             data, sha256 = read(job)
         except InputError as error:
@@ -134,7 +134,7 @@ def read(path: Path) -> tuple[bytes, str]:
     try:
         data = read_content(path)
     except InputError as error:
-        raise InputError(f"{path}: {error}", kind=error.kind) from error
+        raise error.at(path) from error
     return data, hashlib.sha256(data).hexdigest()
 
 
@@ -147,11 +147,11 @@ def decode_named(data: bytes, path: Path) -> Radiograph:
     try:
         return decode(data, path)
     except InputError as error:
-        raise InputError(f"{path}: {error}", kind=error.kind) from error
+        raise error.at(path) from error
     except Exception as error:  # noqa: BLE001  # one strange file must not end a scan of millions
         # Only the kind of exception: its text may quote what identifies somebody.
-        message = f"{path}: decoding failed inside ({type(error).__name__}); save it as PNG, and please report this"
-        raise InputError(message, kind="internal") from None
+        problem = f"decoding failed inside ({type(error).__name__}); save it as PNG, and please report this"
+        raise InputError(problem, kind="internal", path=path) from None
 
 
 def make_record(outcome: Answer | Failure, sha256: str | None, parameters: Parameters) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from cxr_edge.bench.environment import Environment, look_around
 from cxr_edge.bench.inputs import MOST, Inputs, open_inputs
 from cxr_edge.bench.phantom import phantom, phantom_jpeg
 from cxr_edge.errors import InputError
-from cxr_edge.images import read_radiograph
+from cxr_edge.reading.decode import read_radiograph
 
 
 def test_without_files_there_is_a_synthetic_one_for_as_long_as_it_takes():

@@ -14,12 +14,14 @@ import pytest
 from onnx import helper
 from rich.console import Console
 
-from cxr_edge import accelerators, cli, distributions, sessions
-from cxr_edge.accelerators import ACCELERATORS
-from cxr_edge.bundle import write_manifest
+from cxr_edge import cli
+from cxr_edge.bundle.bundle import write_manifest
 from cxr_edge.doctor import Finding, Report, examine, network, processor
 from cxr_edge.doctor.table import show
 from cxr_edge.errors import ProviderError
+from cxr_edge.runtime import distributions, sessions
+from cxr_edge.runtime import providers as accelerators
+from cxr_edge.runtime.providers import ACCELERATORS
 from tiny import manifest_values
 
 
@@ -285,7 +287,7 @@ def test_without_a_working_onnx_runtime_doctor_reports_and_the_others_say_what_t
     program = f"""
 import sys
 {breaking}
-from cxr_edge import distributions
+from cxr_edge.runtime import distributions
 distributions.installed = lambda: dict.fromkeys({names!r}, "1.0")
 from cxr_edge.cli import run
 sys.argv = ["cxr-edge", *sys.argv[1:]]

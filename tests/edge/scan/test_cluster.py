@@ -9,8 +9,8 @@ import pytest
 
 from cxr_edge.api import load
 from cxr_edge.errors import UsageError
+from cxr_edge.reading.discovery import Discovery
 from cxr_edge.scan import local
-from cxr_edge.scan.discovery import Discovery
 from cxr_edge.scan.parameters import Parameters
 
 ray = pytest.importorskip("ray", reason="needs the ray extra: pip install 'cxr-edge[cpu,ray]'")

@@ -17,8 +17,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from cxr_edge.api import load
+from cxr_edge.reading.discovery import Discovery
 from cxr_edge.scan import local
-from cxr_edge.scan.discovery import Discovery
 from cxr_edge.scan.parameters import Parameters
 from cxr_edge.scan.worker import Worker
 

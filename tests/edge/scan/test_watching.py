@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from cxr_edge.cli import app
 from cxr_edge.errors import UsageError
+from cxr_edge.reading.discovery import Discovery
 from cxr_edge.scan import watching
-from cxr_edge.scan.discovery import Discovery
 
 
 class Seen:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.api import Model
-from cxr_edge.classifier import Prediction
+from cxr_edge.results.outcomes import Prediction
 
 Levels = NDArray[np.uint8]
 Floats = NDArray[np.float64]

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.classifier import Prediction
+from cxr_edge.results.outcomes import Prediction
 from cxr_train.audit.answers import Levels
 from cxr_train.audit.setting import LUNG, UNKNOWN, Setting
 from cxr_train.metrics import Estimate

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from cxr_edge.errors import UsageError
-from cxr_edge.images import read_radiograph
-from cxr_edge.preprocess import to_input
+from cxr_edge.prediction.preprocess import to_input
+from cxr_edge.reading.decode import read_radiograph
 from cxr_train.audit.answers import answer
 from cxr_train.audit.setting import Setting
 from cxr_train.dataset import LABELS, SPLITS, SUFFIXES

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cxr_edge.evidence import weigh
+from cxr_edge.explanation.evidence import weigh
 from cxr_train.audit.evidence import ClassEvidence, predict_one
 from cxr_train.audit.setting import Setting
 from cxr_train.metrics import Estimate, dice

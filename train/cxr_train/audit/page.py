@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cxr_edge.files import write_atomically
-from cxr_edge.records import RESEARCH_USE
+from cxr_edge.results.record import RESEARCH_USE
 from cxr_train.audit.gallery import Hung
 from cxr_train.audit.sections import sections
 from cxr_train.audit.tables import Audit

@@ -10,10 +10,9 @@ import numpy as np
 
 from cxr_edge.api import Model
 from cxr_edge.errors import InputError, UsageError
-from cxr_edge.images import read_radiograph
-from cxr_edge.inputs import find_images
-from cxr_edge.preprocess import to_input
-from cxr_edge.records import Failure
+from cxr_edge.prediction.preprocess import to_input
+from cxr_edge.reading.decode import read_radiograph
+from cxr_edge.reading.inputs import find_images
 from cxr_train.audit.answers import Answers, answer
 from cxr_train.audit.setting import Setting
 
@@ -125,8 +124,8 @@ def _read(model: Model, folder: Path) -> tuple[Answers, int]:
     spec, inputs, unreadable = model.bundle.manifest.input, [], 0
     for found in find_images([folder]):
         try:
-            if isinstance(found, Failure):
-                raise found.error
+            if isinstance(found, InputError):
+                raise found
             inputs.append(to_input(read_radiograph(found), height=spec.height, width=spec.width))
         except InputError:
             unreadable += 1

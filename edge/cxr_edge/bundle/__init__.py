@@ -1,0 +1,1 @@
+"""A folder → an opened bundle: its manifest, its files and their hashes."""

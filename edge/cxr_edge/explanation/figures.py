@@ -1,0 +1,158 @@
+"""What a person sees of an explanation: one figure, and the single pictures of the study it follows."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.explanation import rendering
+from cxr_edge.explanation.evidence import CAM_NAMES, Evidence
+from cxr_edge.explanation.explainer import Explanation
+from cxr_edge.explanation.lime.explanation import LimeExplanation
+from cxr_edge.explanation.rendering import Panel, Picture
+from cxr_edge.explanation.saliency import SaliencyMap
+from cxr_edge.reading.radiograph import Radiograph
+from cxr_edge.results.record import RESEARCH_USE
+
+_PANEL = (640, 1000)  # longer side of a panel of the figure: text stays legible, the figure stays openable
+_SINGLE = (448, 4096)  # of a single picture: its own resolution almost always
+
+
+def draw(explanation: Explanation) -> Iterator[tuple[str, Picture]]:
+    """Draw every picture of an explanation.
+
+    Yields:
+        File name and BGR uint8 [height, width, 3]: ``figure.png`` (original, Grad-CAM, LIME side by side), then
+        ``gradcam.png`` (heat map over the radiograph), ``lime-region.png`` (the leading superpixels that speak for the
+        target, all else hidden), ``lime-whole.png`` (the same, outlined on the whole picture) and
+        ``lime-pros-cons.png`` (for in green, against in hatched red), as far as they were asked for.
+    """
+    radiograph, saliency, lime = explanation.answer.radiograph, explanation.saliency, explanation.lime
+    picture, factor = rendering.grey_picture(radiograph, smallest=_PANEL[0], largest=_PANEL[1])
+    panels = [Panel(picture, "Original")]
+    if saliency is not None:
+        panels.append(_heat_panel(picture, saliency, explanation.evidence))
+    if lime is not None:
+        panels.append(_tint_panel(picture, lime))
+    note = "Green raises it, hatched red lowers it, clear where the 95 % interval holds 0; numbers give the rank."
+    yield "figure.png", rendering.compose(panels, _caption(explanation, saliency, lime, factor, note=note))
+
+    picture, factor = rendering.grey_picture(radiograph, smallest=_SINGLE[0], largest=_SINGLE[1])
+    if saliency is not None:
+        caption = _caption(explanation, saliency, None, factor)
+        yield "gradcam.png", rendering.compose([_heat_panel(picture, saliency, explanation.evidence)], caption)
+    if lime is not None:
+        for name, panel, note in _lime_singles(picture, lime):
+            yield name, rendering.compose([panel], _caption(explanation, None, lime, factor, note=note))
+
+
+def _heat_panel(picture: Picture, saliency: SaliencyMap, evidence: Evidence | None) -> Panel:
+    drawn = rendering.heat(picture, saliency.upsample(*picture.shape[:2]))
+    if evidence is not None and not evidence.outline.doubt:
+        lungs = rendering.enlarge_mask(evidence.outline.mask, *picture.shape[:2])
+        drawn = rendering.outline(drawn, lungs, rendering.LUNG, thin=True)
+    title = f"{CAM_NAMES[saliency.method]} for {saliency.target}"
+    return Panel(drawn, title, rendering.heat_bar(), ("peak", "0"))
+
+
+def _tint_panel(picture: Picture, lime: LimeExplanation) -> Panel:
+    """Every superpixel whose interval excludes 0, the leading ones outlined and numbered by rank."""
+    labels = rendering.enlarge_labels(lime.superpixels.labels, *picture.shape[:2])
+    sure = _sure(lime)
+    largest = float(np.abs(lime.coefficients).max())
+    shown = np.where(sure, lime.coefficients / (largest or 1.0), 0.0).astype(np.float32)
+    drawn = rendering.tint(picture, shown[labels])
+    for rank, index in enumerate(lime.ranking[: lime.top], start=1):
+        if lime.coefficients[index]:
+            region = labels == index
+            colour = rendering.PRO if lime.coefficients[index] > 0 else rendering.CON
+            drawn = rendering.number(rendering.outline(drawn, region, colour), region, str(rank))
+    ends = (f"+{largest:.2g}", f"-{largest:.2g}")
+    unit = "log-odds" if lime.score == "logodds" else "probability"
+    return Panel(drawn, f"LIME for {lime.target} ({unit})", rendering.tint_bar(), ends)
+
+
+def _sure(lime: LimeExplanation) -> NDArray[np.bool_]:
+    """Say of each superpixel whether the 95 % interval of its coefficient excludes 0."""
+    low, high = lime.intervals.T
+    return (low > 0) | (high < 0)
+
+
+def _lime_singles(picture: Picture, lime: LimeExplanation) -> Iterator[tuple[str, Panel, str]]:
+    labels = rendering.enlarge_labels(lime.superpixels.labels, *picture.shape[:2])
+    leaders = [index for index in lime.ranking if lime.coefficients[index] > 0][: lime.top]
+    region: NDArray[np.bool_] = np.isin(labels, leaders)
+    hidden = np.where(region[:, :, None], picture, np.uint8(0))
+    note = f"Shown: the up to {lime.top} superpixels that raise it most."
+    yield "lime-region.png", Panel(hidden, f"LIME for {lime.target}: leading superpixels only"), note
+    whole = rendering.outline(picture, region, rendering.PRO)
+    note = f"Outlined: the up to {lime.top} superpixels that raise it most."
+    yield "lime-whole.png", Panel(whole, f"LIME for {lime.target}: leading superpixels"), note
+    signs = np.zeros(lime.superpixels.count, np.float32)
+    leaders = [index for index in lime.ranking[: 2 * lime.top] if _sure(lime)[index]]
+    signs[leaders] = np.sign(lime.coefficients[leaders]) * 0.6
+    title = f"LIME: for {lime.target} green, against it red and hatched"
+    note = f"Coloured: the {2 * lime.top} leading superpixels, less those whose 95 % interval holds 0."
+    yield "lime-pros-cons.png", Panel(rendering.tint(picture, signs[labels]), title), note
+
+
+def _caption(
+    explanation: Explanation,
+    saliency: SaliencyMap | None,
+    lime: LimeExplanation | None,
+    factor: float,
+    *,
+    note: str = "",
+) -> list[str]:
+    prediction, bundle = explanation.answer.prediction, explanation.answer.bundle
+    positive = bundle.manifest.positive
+    called = f"called {positive} from {_probability(prediction.threshold)} on"
+    probability = f"calibrated probability of {positive} {_probability(prediction.probability)}"
+    lines = [f"{prediction.label}: {probability}, {called} (operating point {prediction.operating_point})"]
+    if explanation.evidence is not None and explanation.evidence.sentence:
+        line = " Thin white line: the lungs." if saliency is not None else ""
+        lines.append(explanation.evidence.sentence + line)
+    lines.extend(f"Warning: {_ascii(warning)}" for warning in explanation.warnings)
+    if saliency is not None:
+        cells = f"{saliency.raw.shape[0]} x {saliency.raw.shape[1]} cells"
+        lines.append(
+            f"{CAM_NAMES[saliency.method]}: where the last convolutional map ({cells}) speaks for {saliency.target}; "
+            f"colours scaled to its peak, {saliency.peak:.3g}."
+        )
+    if lime is not None:
+        lines.append(_lime_caption(lime, note))
+    lines.append(f"{_shown(explanation.answer.radiograph, factor)} {bundle.manifest.name} {bundle.manifest.version}.")
+    lines.append(RESEARCH_USE)
+    return lines
+
+
+def _lime_caption(lime: LimeExplanation, note: str) -> str:
+    if lime.stopped == "flat":
+        return "LIME: every superpixel is of one grey level, hiding it changes nothing; nothing to explain."
+    unit = "log-odds" if lime.score == "logodds" else "probability"
+    certainty = (
+        "all combinations, exact"
+        if lime.stopped == "exact"
+        else f"another run is expected to name {lime.stability:.0%} of the top {lime.top} again"
+    )
+    short = " (sample limit, stability asked for not reached)" if lime.stopped == "limit" else ""
+    return (
+        f"LIME ({lime.mode}): change of the {unit} of {lime.target} when a superpixel is shown. {note} "
+        f"{lime.estimate.samples} samples of {lime.superpixels.count} superpixels{short}, "
+        f"R2 {lime.estimate.r_squared:.2f}, {certainty}, seed {lime.seed}."
+    )
+
+
+def _shown(radiograph: Radiograph, factor: float) -> str:
+    height, width = radiograph.pixels.shape
+    scale = "at its own resolution" if factor == 1.0 else f"at {factor:.0%} of its size"
+    return f"Radiograph of {width} x {height} pixels, shown {scale}."
+
+
+def _probability(value: float) -> str:
+    """Three decimals, but never a certainty that was not computed."""
+    return "> 0.999" if value > 0.9995 else "< 0.001" if value < 0.0005 else f"{value:.3f}"
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode("ascii")

@@ -1,0 +1,87 @@
+"""Grad-CAM from the features of a prediction already made; the network itself does not run again."""
+
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.errors import UsageError
+from cxr_edge.explanation.saliency import CamMethod, SaliencyMap
+from cxr_edge.runtime.sessions import Provider, open_session
+
+FILE = "gradcam.onnx"
+
+
+class GradCam:
+    """The head's gradient and the maps made of it.
+
+    Args:
+        bundle: An opened bundle.
+        provider: See `open_session`.
+        threads: See `open_session`.
+
+    Raises:
+        BundleError: The bundle has no ``gradcam.onnx``.
+        ProviderError: See `open_session`.
+    """
+
+    def __init__(self, bundle: Bundle, *, provider: Provider = "auto", threads: int | None = None) -> None:
+        self.session = open_session(bundle.model(FILE), provider=provider, threads=threads)
+        self.labels = tuple(bundle.manifest.labels)
+        self._positive = self.labels.index(bundle.manifest.positive)
+
+    def gradients(self, features: NDArray[np.float32], target: str) -> NDArray[np.float32]:
+        """Differentiate a class's logit by the features: float32 [h, w, c], like ``features``.
+
+        Raises:
+            UsageError: The bundle has no such label.
+        """
+        return self._run(features, target, "gradients")
+
+    def logodds_gradients(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Differentiate the log-odds of the positive label by the features: float32 [h, w, c]."""
+        negative = self.labels[1 - self._positive]
+        return self.gradients(features, self.labels[self._positive]) - self.gradients(features, negative)
+
+    def explain(self, features: NDArray[np.float32], target: str, *, method: CamMethod = "gradcam") -> SaliencyMap:
+        """Map where the features speak for a class.
+
+        ``gradcam`` (Selvaraju et al. 2017, equations 1 and 2): ReLU(Σ_k a_k F_k), a_k the mean over the map of
+        ∂logit/∂F_k. ``hirescam`` (Draelos and Carin 2020): ReLU(Σ_k ∂logit/∂F_k · F_k), each place with its own
+        gradient; after global average pooling the gradient is the same everywhere and the two agree.
+        ``gradcam++`` (Chattopadhay et al. 2018, equation 19, for a score exp(logit)): positive gradients only,
+        weighted by g² / (2g² + g³ ΣF).
+
+        Args:
+            features: float32 [h, w, c], `Prediction.features`.
+            target: One of the bundle's labels.
+            method: Which map.
+
+        Raises:
+            UsageError: Unknown method or label.
+        """
+        if method == "gradcam":
+            raw = self._run(features, target, "map")
+        elif method == "hirescam":
+            raw = np.maximum((self.gradients(features, target) * features).sum(axis=2), 0.0)
+        elif method == "gradcam++":
+            raw = _plus_plus(features, self.gradients(features, target))
+        else:
+            raise UsageError(f"map {method!r}; expected one of {', '.join(get_args(CamMethod))}")
+        return SaliencyMap(raw, method, target)
+
+    def _run(self, features: NDArray[np.float32], target: str, output: str) -> NDArray[np.float32]:
+        if target not in self.labels:
+            raise UsageError(f"target {target!r}; the bundle has {', '.join(self.labels)}")
+        index = np.array([self.labels.index(target)], np.int64)
+        value: NDArray[np.float32] = self.session.run({"features": features[None], "target": index}, [output])[0][0]
+        return value
+
+
+def _plus_plus(features: NDArray[np.float32], gradients: NDArray[np.float32]) -> NDArray[np.float32]:
+    square = gradients * gradients
+    bottom = 2.0 * square + square * gradients * features.sum(axis=(0, 1))
+    alpha = np.divide(square, bottom, out=np.zeros_like(square), where=np.abs(bottom) > np.float32(1e-20))
+    weights = (alpha * np.maximum(gradients, 0.0)).sum(axis=(0, 1))
+    return np.asarray(np.maximum(features @ weights, 0.0), np.float32)

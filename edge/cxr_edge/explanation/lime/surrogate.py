@@ -1,0 +1,200 @@
+"""The surrogate of the fast mode: the linear part of the log-odds, estimated place by place.
+
+What is estimated is the coefficient b_j of superpixel j in the least-squares fit of f(z) by a + Σ b_j z_j over all
+masks z with equal weight. LIME's kernel (Ribeiro et al. 2016) depends on the kept fraction alone, which fair coins
+hold near one half, so that it is almost constant (Garreau and Mardaoui 2021); GLIME (Tan et al. 2023) drops it for
+the same reason. The two converged answers correlate by more than 0.998.
+
+Least squares on f alone is noisy, because the effect of every other superpixel is noise to this one's. The features
+tell where an effect happens: with the head's gradient g at the features of a typical perturbation,
+f(z) = Σ_xy g·F_xy(z) + r(z), and the part of place xy follows the superpixels nearby, alone and in combination. With
+signs s = 2z - 1, each place is a Gaussian process on the hypercube with the product kernel Π_j (1 + r_j s_j s'_j)
+("ANOVA" kernel; Stitson et al. 1999, Durrande et al. 2013), r_j being superpixel j's share of the place's
+neighbourhood: interactions become signal that is understood, instead of noise. Its linear part, whose coefficients
+have a normal posterior in closed form (Rasmussen and Williams 2006, equations 2.25 and 2.26), is what LIME asks for.
+The places' errors are not independent; how far their sum exceeds what the places state one by one is measured by
+leaving out each pair in turn (the same, section 5.4.2), and widens the intervals.
+
+The constants were chosen on eight radiographs of the published val folder, by the error against 1024 other
+perturbations. Tried there and left out: choosing them anew for every radiograph, by marginal likelihood or by leaving
+out (no gain); gradients integrated along the way between complements (mean square error 0.038 instead of 0.041 at 64
+samples, of the variance of the coefficients); the int8 network with twice the samples in the same time (0.030, but
+its own bias is in no interval: 91 % hold); shrinking every effect by its distance from the place (0.26).
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.explanation.lime.estimate import Estimate, Floats
+from cxr_edge.explanation.superpixels import Superpixels
+
+_NEIGHBOURHOOD = 1.0  # standard deviation of a place's neighbourhood, in cells of the feature map
+_COUPLING = 1.2  # Σ_j r_j of a place
+_LARGEST = 0.8  # a superpixel that fills a whole neighbourhood still leaves something open
+_UNSEEN = 0.04  # share of a place's variance that the kernel does not describe
+_ACTIVE = 0.999  # share of the variance whose places are modelled each by itself; the others are, summed
+_FEATURE_PAIRS = 192
+"""Pairs whose features are used. From there on an estimate from the log-odds alone is as good, costs no inverse of a
+matrix that grows, and keeps the memory fixed; the posterior of the first pairs is its prior."""
+
+
+def reach(superpixels: Superpixels, height: int, width: int) -> Floats:
+    """Share of each place's neighbourhood that each superpixel covers: float64 [d, height·width], columns sum to 1.
+
+    The neighbourhood is a Gaussian around the centre of the place's cell.
+
+    Args:
+        superpixels: The partition of the input.
+        height: Rows of the feature map.
+        width: Its columns.
+    """
+    labels = superpixels.labels
+    rows, columns = (
+        np.exp(
+            -0.5
+            * (((np.arange(length) + 0.5) * cells / length - np.arange(cells)[:, None] - 0.5) / _NEIGHBOURHOOD) ** 2
+        )
+        for length, cells in zip(labels.shape, (height, width), strict=True)
+    )
+    covered = np.empty((superpixels.count, height * width))
+    for superpixel in range(superpixels.count):
+        covered[superpixel] = (rows @ (labels == superpixel) @ columns.T).ravel()
+    return covered / covered.sum(axis=0)
+
+
+class Surrogate:
+    """What is kept of the samples, and what it says; fixed memory, however many samples.
+
+    Args:
+        shares: From `reach`, [d, places].
+    """
+
+    def __init__(self, shares: Floats) -> None:
+        self._shares = shares
+        count = len(shares)
+        self._signs: list[Floats] = []
+        self._odd: list[Floats] = []
+        self._known: tuple[Floats, Floats] | None = None
+        self._later = _LeastSquares(count)
+        self._all = _LeastSquares(count)
+        self._sum = self._squares = 0.0
+
+    def add(self, masks: NDArray[np.uint8], scores: Floats, contributions: Floats) -> None:
+        """Take in samples that come in pairs of complements.
+
+        Args:
+            masks: [2p, d], rows 2i and 2i+1 complements.
+            scores: [2p], log-odds.
+            contributions: [2p, places], linear contribution of each place of the feature map.
+        """
+        signs = 2 * masks[::2].astype(np.float64) - 1
+        odd: Floats = (scores[::2] - scores[1::2]) / 2  # half the difference of complements: no even-order interactions
+        self._all.add(signs, odd)
+        self._sum += float(scores.sum())
+        self._squares += float(scores @ scores)
+        room = max(0, _FEATURE_PAIRS - sum(map(len, self._signs)))
+        if room:
+            self._known = None
+            parts = (contributions[::2] - contributions[1::2]) / 2
+            self._signs.append(signs[:room])
+            self._odd.append(np.column_stack([parts, odd - parts.sum(axis=1)])[:room])
+        self._later.add(signs[room:], odd[room:])
+
+    @property
+    def samples(self) -> int:
+        """Samples taken in so far."""
+        return 2 * self._all.pairs
+
+    def estimate(self) -> Estimate:
+        """Fit to all samples so far."""
+        if self._known is None:
+            self._known = self._posterior()
+        half, variance = self._known
+        if self._later.determined:
+            later, later_variance = self._later.solve()
+            total = variance + later_variance
+            weight = np.divide(variance, total, out=np.zeros_like(total), where=total > 0)
+            half, variance = half + weight * (later - half), weight * later_variance
+        mean = self._sum / self.samples
+        variation = self._squares - self.samples * mean**2
+        return Estimate(
+            coefficients=2 * half,
+            variance=4 * variance,
+            intercept=mean - float(half.sum()),
+            r_squared=2 * self._all.explained(half) / variation if variation > 0 else 1.0,
+            samples=self.samples,
+        )
+
+    def _posterior(self) -> tuple[Floats, Floats]:
+        """Mean and variance of half the coefficients, from the pairs whose features are known."""
+        signs, odd = np.concatenate(self._signs), np.concatenate(self._odd)
+        pairs, count = signs.shape
+        mean, variance = np.zeros(count), np.zeros(count)
+        left_out, stated = np.zeros(pairs), np.zeros(pairs)
+        for shares, values in self._places(odd):
+            power = float(values @ values)
+            if power <= 0:
+                continue
+            couplings = np.minimum(_COUPLING * shares, _LARGEST)
+            angles = np.arctanh(couplings)
+            # Π (1 + r s s') = c·exp(Σ artanh(r) s s'), whose odd part is c·sinh; scaled to 1 on the diagonal.
+            ratio = np.sinh((signs * angles) @ signs.T) / np.sinh(angles.sum())
+            prior = (1 - _UNSEEN) * couplings * np.exp(-0.5 * np.log1p(-(couplings**2)).sum()) / np.sinh(angles.sum())
+            covariance = (1 - _UNSEEN) * ratio
+            covariance[np.diag_indices(pairs)] += _UNSEEN
+            inverse = np.linalg.inv(covariance)
+            solved = inverse @ values
+            scale = float(values @ solved) / pairs
+            mean += prior * (signs.T @ solved)
+            seen = np.einsum("pj,pj->j", signs, inverse @ signs)
+            variance += scale * np.maximum(prior - prior**2 * seen, 0.0)
+            alone = np.diag(inverse)
+            left_out += solved / alone
+            stated += scale / alone
+        excess = float(np.mean(np.divide(left_out**2, stated, out=np.zeros(pairs), where=stated > 0)))
+        return mean, variance * max(1.0, excess)
+
+    def _places(self, odd: Floats) -> Iterator[tuple[Floats, Floats]]:
+        """Each place that matters, with what each superpixel has to do with it, and the rest of them summed up."""
+        power = (odd**2).sum(axis=0)
+        strongest = np.argsort(-power, kind="stable")
+        matter = strongest[: int(np.searchsorted(np.cumsum(power[strongest]), _ACTIVE * power.sum())) + 1]
+        count, places = self._shares.shape
+        matter = np.sort(matter[matter < places])
+        for place in matter:
+            yield self._shares[:, place], odd[:, place]
+        yield np.full(count, 1 / count), odd.sum(axis=1) - odd[:, matter].sum(axis=1)
+
+
+class _LeastSquares:
+    """Normal equations of the odd part of the log-odds on the signs, without an intercept."""
+
+    def __init__(self, count: int) -> None:
+        self.pairs = 0
+        self._gram = np.zeros((count, count))
+        self._cross = np.zeros(count)
+        self._squares = 0.0
+
+    def add(self, signs: Floats, odd: Floats) -> None:
+        self.pairs += len(signs)
+        self._gram += signs.T @ signs
+        self._cross += signs.T @ odd
+        self._squares += float(odd @ odd)
+
+    @property
+    def determined(self) -> bool:
+        """Whether there are enough pairs to measure the noise as well."""
+        return self.pairs >= 2 * len(self._cross)
+
+    def solve(self) -> tuple[Floats, Floats]:
+        """The coefficients and the variance of their error."""
+        inverse = np.linalg.inv(self._gram)
+        found = inverse @ self._cross
+        noise = max(0.0, self._squares - float(found @ self._cross)) / (self.pairs - len(found))
+        return found, noise * np.diag(inverse)
+
+    def explained(self, coefficients: Floats) -> float:
+        """The sum of squares that coefficients explain."""
+        return float(2 * coefficients @ self._cross - coefficients @ self._gram @ coefficients)

@@ -1,0 +1,1 @@
+"""A radiograph → its answer: preprocessing, the classifier, the gate, the scope, and small changes of the input."""

@@ -1,0 +1,113 @@
+"""Inputs → predictions."""
+
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.errors import BundleError, UsageError
+from cxr_edge.prediction.gate import DESCRIPTOR, Gate
+from cxr_edge.results.outcomes import Prediction
+from cxr_edge.runtime.sessions import Provider, open_session
+
+
+class Classifier:
+    """The network of a bundle at one operating point.
+
+    Attributes:
+        bundle: Where the network came from.
+        precision: ``fp32`` or ``int8``.
+        operating_point: The name of the operating point.
+        threshold: Its threshold on the calibrated probability.
+        session: The loaded network.
+        gate: What scores its inputs; None where there is none or it was switched off.
+
+    Args:
+        bundle: An opened bundle.
+        provider: See `open_session`.
+        threads: See `open_session`.
+        precision: One of the bundle's precisions.
+        operating_point: One of the bundle's operating points; None takes its default.
+        gate: Whether inputs are scored, where the bundle has a gate.
+        spinning: See `open_session`.
+
+    Raises:
+        UsageError: The bundle has no such precision or operating point.
+        ProviderError: See `open_session`.
+        BundleError: See `open_session`; or the network and the gate do not fit.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        provider: Provider = "auto",
+        threads: int | None = None,
+        precision: str = "fp32",
+        operating_point: str | None = None,
+        gate: bool = True,
+        spinning: bool = True,
+    ) -> None:
+        manifest = bundle.manifest
+        if precision not in manifest.precisions:
+            raise UsageError(f"precision {precision!r}; the bundle has {', '.join(manifest.precisions)}")
+        operating_point = operating_point or manifest.operating_points.default
+        if operating_point not in manifest.operating_points.points:
+            raise UsageError(
+                f"operating point {operating_point!r}; the bundle has {', '.join(manifest.operating_points.points)}"
+            )
+        self.bundle = bundle
+        self.precision = precision
+        self.operating_point = operating_point
+        self.threshold = manifest.operating_points.points[operating_point].threshold
+        self.session = open_session(
+            partial(bundle.model, manifest.precisions[precision].file),
+            provider=provider,
+            threads=threads,
+            spinning=spinning,
+            prepared=bundle.prepared(precision),
+        )
+        self.gate = Gate(bundle) if gate and manifest.gate else None
+        if self.gate and DESCRIPTOR not in {output.name for output in self.session.inference.get_outputs()}:
+            raise BundleError(
+                f"{bundle.folder}: the {precision} network gives the gate no {DESCRIPTOR}; run cxr-export gate again,"
+                " or answer without it (--no-gate)"
+            )
+        negative = next(label for label in manifest.labels if label != manifest.positive)
+        self._labels = (negative, manifest.positive)
+
+    def predict(self, inputs: NDArray[np.float32]) -> tuple[Prediction, ...]:
+        """Answer a batch.
+
+        Args:
+            inputs: float32 [N, height, width] in 0..255, from `to_input`.
+
+        Returns:
+            N predictions in the same order.
+        """
+        names = ["logodds", "probability", "features", *([DESCRIPTOR] if self.gate else [])]
+        outputs = self.session.run({"pixels": inputs}, names)
+        scores = self.gate.scores(outputs.pop()).tolist() if self.gate else [None] * len(inputs)
+        return tuple(
+            Prediction(
+                logodds=float(logodds),
+                probability=float(probability),
+                label=self._labels[bool(probability >= self.threshold)],
+                threshold=self.threshold,
+                operating_point=self.operating_point,
+                features=features,
+                provider=self.session.provider,
+                precision=self.precision,
+                gate_score=score,
+            )
+            for logodds, probability, features, score in zip(*outputs, scores, strict=True)
+        )
+
+    def probabilities(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Give only the calibrated probabilities, float32 [N], of a batch float32 [N, height, width] in 0..255."""
+        return self.session.run({"pixels": inputs}, ["probability"])[0]
+
+    def logodds(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Give only the log-odds, float32 [N], of a batch float32 [N, height, width] in 0..255."""
+        return self.session.run({"pixels": inputs}, ["logodds"])[0]

@@ -1,0 +1,67 @@
+"""What a radiograph states about itself, against whose radiographs the network was trained on."""
+
+import re
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+
+from cxr_edge.bundle.manifest import Scope
+from cxr_edge.reading.radiograph import Source
+
+# Radiography under its present and its former names (PS3.3 C.7.3.1.1.1); OT and SC say how a film was digitized, not
+# what is on it.
+_RADIOGRAPHY = frozenset({"CR", "DX", "DR", "RG", "OT", "SC"})
+_SIDEWAYS = frozenset({"LL", "RL", "LLD", "RLD", "LAT", "LATERAL"})
+# A bundle that states no scope is still one for frontal chest radiographs.
+_CHEST = Scope(ages=[], views=["AP", "PA"], body_parts=["CHEST", "THORAX", "LUNG"])
+
+
+def scope_warnings(source: Source, scope: Scope | None) -> tuple[str, ...]:
+    """Say what a file states that speaks against asking this network.
+
+    What a file does not state is no ground for a warning: photographs and most PNGs state nothing. A frontal view from
+    the other side counts as another view: AP enlarges the heart and lays the shoulder blades over the lungs, PA does
+    neither.
+
+    Args:
+        source: Of the radiograph.
+        scope: Of the bundle; None rules out what is no frontal chest radiograph.
+
+    Returns:
+        One sentence for each attribute, with its tag and its value.
+    """
+    limits = scope or _CHEST
+    made = "the network was trained on" if scope else "the network is made for"
+    warnings = []
+    if source.modality and not _holds(source.modality, _RADIOGRAPHY):
+        warnings.append(f"Modality (0008,0060) is {source.modality}: {made} radiographs.")
+    if source.body_part and limits.body_parts and not _holds(source.body_part, limits.body_parts):
+        parts = _listed(limits.body_parts)
+        warnings.append(f"BodyPartExamined (0018,0015) is {source.body_part}: {made} {parts}.")
+    view = source.view_position
+    if view and limits.views and not _holds(view, limits.views, but_not=_SIDEWAYS - {*limits.views}):
+        warnings.append(f"ViewPosition (0018,5101) is {view}: {made} {_listed(limits.views)} views.")
+    years = source.patient_age_years
+    if years is not None and limits.ages and not limits.ages[0] <= int(years) <= limits.ages[1]:
+        warnings.append(f"{_age(source)}: {made} {_patients(limits.ages)}.")
+    return tuple(warnings)
+
+
+def _holds(stated: str, expected: Iterable[str], *, but_not: AbstractSet[str] = frozenset()) -> bool:
+    """Say whether every value of an attribute has an expected word, as ``PORT CHEST`` or ``AP_SUPINE`` have."""
+    words = [{value, *re.split(r"[ _]+", value)} for value in stated.split("\\")]
+    return all(each & {*expected} and not each & but_not for each in words)
+
+
+def _age(source: Source) -> str:
+    if source.patient_age_stated is not None:
+        return f"PatientAge (0010,1010) is {source.patient_age_stated}"
+    return f"PatientBirthDate (0010,0030) and StudyDate (0008,0020) give an age of {source.patient_age_years:g} years"
+
+
+def _patients(ages: list[float]) -> str:
+    who = "children" if ages[1] < 18 else "patients"
+    return f"{who} of {ages[0]:g} to {ages[1]:g} years"
+
+
+def _listed(words: list[str]) -> str:
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))

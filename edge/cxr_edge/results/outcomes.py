@@ -1,0 +1,221 @@
+"""What may become of one input: an answer, a refusal, a failure."""
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.errors import CxrEdgeError, InputError
+from cxr_edge.reading.radiograph import Radiograph
+from cxr_edge.results.record import SCHEMA
+
+_UNLIKE = "not like the chest radiographs that the gate was made with"
+_NO_NUMBER = "the gate's score is no number"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why an input gets no label.
+
+    Attributes:
+        score: How unlike a chest radiograph it is; NaN where the network could not say.
+        threshold: The largest score that is answered.
+        reason: The same in words.
+    """
+
+    score: float
+    threshold: float
+    reason: str
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return f"{self.reason} (score {self.score:.4g}, answered up to {self.threshold:.4g})"
+
+
+def refuse(score: float, threshold: float) -> Refusal | None:
+    """Judge a score: refused above the threshold, and where it is no number; None is answered."""
+    if score <= threshold:
+        return None
+    return Refusal(score, threshold, _NO_NUMBER if math.isnan(score) else _UNLIKE)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The answer for one input.
+
+    Attributes:
+        logodds: difference of the two logits, positive less negative, before calibration.
+        probability: Calibrated probability of the positive label, whatever the label below, 0..1.
+        label: The positive label if probability ≥ threshold, else the other.
+        threshold: The operating point's threshold on the probability, 0..1.
+        operating_point: Its name.
+        features: The last convolutional map, float32 [height, width, channels].
+        provider: What computed it, `Session.provider`.
+        precision: ``fp32`` or ``int8``.
+        gate_score: How unlike a chest radiograph the input is; None where no gate was asked.
+    """
+
+    logodds: float
+    probability: float
+    label: str
+    threshold: float
+    operating_point: str
+    features: NDArray[np.float32]
+    provider: str
+    precision: str
+    gate_score: float | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Give the record of the answer, without the features."""
+        names = ("label", "probability", "logodds", "threshold", "operating_point", "provider", "precision")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The answers to the variants of one input.
+
+    Attributes:
+        transforms: How many variants.
+        mean: Of their calibrated probabilities, 0..1.
+        standard_deviation: Of them, 0..1.
+        lowest: The least of them.
+        highest: The greatest of them.
+        label_changed_by: The variants that get another label than the input itself.
+    """
+
+    transforms: int
+    mean: float
+    standard_deviation: float
+    lowest: float
+    highest: float
+    label_changed_by: tuple[str, ...]
+
+    @property
+    def label_agreement(self) -> float:
+        """The share of variants with the label of the input itself, 0..1."""
+        return 1 - len(self.label_changed_by) / self.transforms
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence where the label is not unanimous."""
+        warning = (
+            f"The label is not stable: {len(self.label_changed_by)} of {self.transforms} small changes turn it"
+            f" ({', '.join(self.label_changed_by)}); with them the probability goes from {self.lowest:.4f} to"
+            f" {self.highest:.4f}."
+        )
+        return (warning,) if self.label_changed_by else ()
+
+    def to_json(self) -> dict[str, object]:
+        """Give the record of the spread."""
+        names = ("mean", "standard_deviation", "lowest", "highest")
+        return {
+            "transforms": self.transforms,
+            "probability": {name: getattr(self, name) for name in names},
+            "label_agreement": self.label_agreement,
+            "label_changed_by": list(self.label_changed_by),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A radiograph with its prediction.
+
+    Attributes:
+        radiograph: What was looked at.
+        prediction: What the network says.
+        bundle: The bundle that says it.
+        outside_scope: What the file states that speaks against asking this network, one sentence each.
+        spread: How far small changes move the probability, if that was asked for.
+    """
+
+    radiograph: Radiograph
+    prediction: Prediction
+    bundle: Bundle
+    outside_scope: tuple[str, ...] = ()
+    spread: Spread | None = None
+
+    @property
+    def label(self) -> str:
+        """The label at the operating point."""
+        return self.prediction.label
+
+    @property
+    def probability(self) -> float:
+        """The calibrated probability of the positive label, whatever the label, 0..1."""
+        return self.prediction.probability
+
+    @property
+    def gate_score(self) -> float | None:
+        """How unlike a chest radiograph it is; None where no gate was asked."""
+        return self.prediction.gate_score
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why the label and the probability are not to be used; None where they are."""
+        gate, score = self.bundle.manifest.gate, self.gate_score
+        return None if gate is None or score is None else refuse(score, gate.threshold)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What speaks against trusting the answer, one sentence each."""
+        return self.radiograph.warnings + self.outside_scope + (self.spread.warnings if self.spread else ())
+
+    def to_json(self) -> dict[str, object]:
+        """Give the record, schema 1; a refused input has no label, probability or log-odds in it."""
+        path, refusal, answer = self.radiograph.source.path, self.refusal, self.prediction.to_json()
+        if refusal is not None:
+            answer |= dict.fromkeys(("label", "probability", "logodds"))
+        return {
+            "schema": SCHEMA,
+            "path": None if path is None else os.fspath(path),
+            "status": "ok" if refusal is None else "refused",
+            **answer,
+            **({"test_time_augmentation": self.spread.to_json()} if self.spread else {}),
+            **self._gate_to_json(refusal),
+            "warnings": list(self.warnings),
+            "bundle": self.bundle.to_json(),
+            "source": self.radiograph.source.to_json(),
+        }
+
+    def _gate_to_json(self, refusal: Refusal | None) -> dict[str, object]:
+        gate, score = self.bundle.manifest.gate, self.gate_score
+        if gate is None or score is None:
+            return {}
+        return {
+            "gate": {
+                "score": None if math.isnan(score) else score,
+                "threshold": gate.threshold,
+                "refused": refusal is not None,
+                "reason": refusal and refusal.reason,
+            }
+        }
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that could not be answered.
+
+    Attributes:
+        path: The input.
+        error: Why.
+    """
+
+    path: Path
+    error: CxrEdgeError
+
+    @classmethod
+    def of(cls, error: InputError) -> "Failure":
+        """Make the failure of an error that names its file."""
+        if error.path is None:
+            raise ValueError(f"an error without a path: {error}")
+        return cls(error.path, error)
+
+    def to_json(self) -> dict[str, object]:
+        """Give the record, schema 1."""
+        error = {"kind": self.error.kind, "message": str(self.error)}
+        return {"schema": SCHEMA, "path": os.fspath(self.path), "status": "error", "error": error}

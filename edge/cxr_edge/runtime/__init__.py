@@ -1,0 +1,1 @@
+"""A network's bytes → a session: ONNX Runtime, its providers, and the machine that it may use."""

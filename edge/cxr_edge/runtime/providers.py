@@ -1,0 +1,156 @@
+"""The execution providers besides the CPU: what they are called, how they are set up, what they lack if they fail.
+
+``auto`` tries CUDA alone. OpenVINO on the CPU computes this network no faster than ONNX Runtime itself does, and what
+DirectML finds may be an integrated GPU that is slower than the CPU: both run where they are asked for by name.
+"""
+
+import ctypes
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cxr_edge.runtime import distributions
+
+Provider = Literal["auto", "cpu", "cuda", "openvino", "directml"]
+Started = Literal["cpu", "cuda", "openvino", "directml"]
+
+_WINDOWS = sys.platform == "win32"
+_DRIVER = "nvcuda.dll" if _WINDOWS else "libcuda.so.1"
+_CUDA_LIBRARY = "onnxruntime_providers_cuda.dll" if _WINDOWS else "libonnxruntime_providers_cuda.so"
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """An execution provider.
+
+    Attributes:
+        word: Its name on the command line and in results.
+        title: Its name in sentences.
+        provider: Its name in ONNX Runtime.
+        package: The distribution that has it.
+        extra: The extra of this package that brings the distribution.
+        options: Threads → what ONNX Runtime is told about it.
+        device: Where inputs and outputs stay between runs, in ONNX Runtime's words; None has it copy each time.
+        memory_pattern: Whether it lets memory be planned ahead.
+    """
+
+    word: Started
+    title: str
+    provider: str
+    package: str
+    extra: str
+    options: Callable[[int], dict[str, str]]
+    device: str | None = None
+    memory_pattern: bool = True
+
+    @property
+    def absent(self) -> str:
+        """What is to be said where ONNX Runtime does not have it."""
+        return f"this ONNX Runtime is built without {self.title}"
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why an accelerator does not run.
+
+    Attributes:
+        reason: What is the matter, as part of a sentence.
+        cure: Lines to type, or what else to do.
+    """
+
+    reason: str
+    cure: tuple[str, ...]
+
+
+ACCELERATORS: dict[str, Accelerator] = {
+    each.word: each
+    for each in (
+        Accelerator(
+            "cuda",
+            "CUDA",
+            "CUDAExecutionProvider",
+            "onnxruntime-gpu",
+            "gpu",
+            # The exhaustive search of the default times every convolution anew for every batch size. TF32 keeps 10 bits
+            # of the mantissa: answers would differ from the CPU's by more than the self-test allows.
+            lambda _: {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"},
+            device="cuda",
+        ),
+        Accelerator(
+            "openvino",
+            "OpenVINO",
+            "OpenVINOExecutionProvider",
+            "onnxruntime-openvino",
+            "openvino",
+            lambda threads: {"device_type": "CPU", "num_of_threads": str(threads)},
+        ),
+        Accelerator(
+            "directml",
+            "DirectML",
+            "DmlExecutionProvider",
+            "onnxruntime-directml",
+            "directml",
+            lambda _: {},
+            memory_pattern=False,
+        ),
+    )
+}
+
+
+def has_nvidia_driver() -> bool:
+    """Say whether the library is there that the NVIDIA driver brings."""
+    return _misses(_DRIVER) is None
+
+
+def not_built_in(accelerator: Accelerator) -> Obstacle:
+    """Explain that the ONNX Runtime at hand is built without an accelerator."""
+    reason = accelerator.absent
+    if accelerator.package in distributions.installed():
+        others = " and ".join(distributions.installed())
+        reason += f": {others} are both installed, share one folder and break each other"
+    return Obstacle(reason, distributions.reinstall(accelerator.extra))
+
+
+def did_not_start(accelerator: Accelerator, said: str, *, folder: Path) -> Obstacle:
+    """Explain why an accelerator that is built in does not start.
+
+    Args:
+        accelerator: The accelerator.
+        said: What ONNX Runtime printed or raised.
+        folder: ONNX Runtime's folder ``capi``, with the libraries of its providers.
+    """
+    if accelerator.word != "cuda":
+        first = said.strip().partition("\n")[0] or "ONNX Runtime does not say why"
+        return Obstacle(f"{accelerator.title} did not start: {first}", distributions.reinstall(accelerator.extra))
+    missing = _missing_for_cuda(said, folder)
+    cure = ['python -m pip install "onnxruntime-gpu[cuda,cudnn]"'] if set(missing) - {_DRIVER} else []
+    if _DRIVER in missing:
+        cure.append("install the NVIDIA driver, on a machine with an NVIDIA GPU")
+    if missing:
+        names = ", ".join(f"{name} of the NVIDIA driver" if name == _DRIVER else name for name in missing)
+        return Obstacle(f"CUDA did not start: missing {names}", tuple(cure))
+    first = said.strip().partition("\n")[0] or "no GPU answers, or it is one that this ONNX Runtime does not support"
+    return Obstacle(f"CUDA did not start: {first}", ("nvidia-smi",))
+
+
+def _missing_for_cuda(said: str, folder: Path) -> list[str]:
+    """Name the libraries that CUDA lacks: those that ONNX Runtime missed, and those that the loader misses."""
+    missing: list[str | None] = [Path(name).name for name in re.findall(r"Failed to load (\S+?):? ", said)]
+    missing += [_misses(str(folder / _CUDA_LIBRARY)), _misses(_DRIVER)]
+    return list(dict.fromkeys(name for name in missing if name is not None and name != _CUDA_LIBRARY))
+
+
+def _misses(library: str) -> str | None:
+    """Load a library; give the name of what the loader misses, None if it misses nothing.
+
+    The loader of Linux names the first library that is not there; that of Windows names what was asked for.
+    """
+    try:
+        ctypes.CDLL(library)
+    except OSError as error:
+        named = re.match(r"(\S+\.so\S*): cannot open", str(error))
+        return Path(named[1] if named else library).name
+    return None

@@ -1,0 +1,190 @@
+"""The one place where ONNX Runtime sessions are made, and where it is said what they really run on."""
+
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from io import StringIO
+from pathlib import Path
+from typing import Any, get_args
+
+from numpy.typing import NDArray
+
+from cxr_edge.bundle.prepared import Prepared
+from cxr_edge.errors import BundleError, ProviderError, UsageError
+from cxr_edge.runtime.binding import Binding
+from cxr_edge.runtime.cores import usable_cores
+from cxr_edge.runtime.distributions import what_is_wrong
+from cxr_edge.runtime.providers import (
+    ACCELERATORS,
+    Accelerator,
+    Obstacle,
+    Provider,
+    Started,
+    did_not_start,
+    not_built_in,
+)
+
+try:
+    import onnxruntime
+
+    onnxruntime.InferenceSession  # noqa: B018  # a half removed installation imports as an empty folder
+except Exception as error:  # a library of the system that is missing, or a folder of two versions, raises anything
+    raise ProviderError(what_is_wrong(error)) from error
+
+__all__ = ["Provider", "Session", "onnxruntime", "open_session", "start", "usable_cores"]
+
+_CPU = "CPUExecutionProvider"
+_NO_LOG, _WARNINGS = 4, 2
+Network = bytes | Path | Callable[[], bytes]
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """A loaded network; safe to run from several threads.
+
+    Attributes:
+        inference: The ONNX Runtime session.
+        provider: What it really runs on: ``cpu``, ``cuda``, ``openvino`` or ``directml``.
+        reason: Why it is that one.
+        threads: Threads that one run may use.
+        binding: Its buffers on a device with memory of its own, None elsewhere.
+    """
+
+    inference: Any
+    provider: Started
+    reason: str
+    threads: int
+    binding: Binding | None = None
+
+    def run(self, inputs: Mapping[str, NDArray[Any]], outputs: list[str]) -> list[NDArray[Any]]:
+        """Compute the named outputs.
+
+        Raises:
+            ProviderError: An accelerator that started breaks down; nothing is computed elsewhere instead.
+        """
+        try:
+            if self.binding is not None:
+                return self.binding.run(inputs, outputs)
+            values: list[NDArray[Any]] = self.inference.run(outputs, inputs)
+        except Exception as error:  # ONNX Runtime's own exception types share no base
+            if self.provider == "cpu":
+                raise
+            title = ACCELERATORS[self.provider].title
+            raise ProviderError(f"{title} started, but broke down ({_first_line(error)}); --provider cpu") from error
+        return values
+
+
+def open_session(
+    model: Network,
+    *,
+    provider: Provider = "auto",
+    threads: int | None = None,
+    spinning: bool = True,
+    prepared: Prepared | None = None,
+) -> Session:
+    """Load a network.
+
+    ONNX Runtime lists CUDA as available even where its libraries are missing, and then quietly runs on the CPU;
+    what the opened session says is what counts.
+
+    The threads of a session sleep between its runs, so that sessions that take turns do not get in each other's way.
+
+    Args:
+        model: The ONNX file's bytes (`Bundle.model` gives checked ones), what gives them if need be, or its path.
+        provider: ``cpu``; ``cuda``, ``openvino`` or ``directml``, which run there or fail; ``auto``, which takes CUDA
+            if it starts and else the CPU.
+        threads: Threads for one run; None takes every core this process may use.
+        spinning: Whether idle threads wait busily for work during a run: quicker, at the cost of other programs.
+        prepared: The same network for a quicker start on the CPU; used where it fits.
+
+    Raises:
+        ProviderError: The provider was asked for and does not start.
+        BundleError: The bytes are no network that this ONNX Runtime can load.
+        UsageError: An unknown provider or fewer than one thread.
+    """
+    if provider not in get_args(Provider):
+        raise UsageError(f"provider {provider!r}; expected one of {', '.join(get_args(Provider))}")
+    if threads is not None and threads < 1:
+        raise UsageError(f"{threads} threads; expected at least 1")
+    threads = threads or usable_cores()
+    reason, obstacle = "asked for", None
+    if provider != "cpu":
+        accelerator = ACCELERATORS["cuda" if provider == "auto" else provider]
+        reason = accelerator.absent
+        # On most machines there is none, and they shall not wait for what `start` finds out about that.
+        if provider != "auto" or accelerator.provider in onnxruntime.get_available_providers():
+            started = start(model, accelerator, threads=threads, spinning=spinning)
+            if isinstance(started, Session):
+                return replace(started, reason=f"{accelerator.title} started") if provider == "auto" else started
+            reason, obstacle = started.reason, started
+    inference = _quickly(prepared, _options(threads, spinning)) or _open(model, [_CPU], _options(threads, spinning))
+    if obstacle is not None and provider != "auto":
+        cure = "; ".join(obstacle.cure)
+        raise ProviderError(f"{accelerator.title} was asked for, but {reason}; {cure}; or take --provider cpu")
+    return Session(inference, "cpu", reason, threads)
+
+
+def start(model: Network, accelerator: Accelerator, *, threads: int, spinning: bool = True) -> Session | Obstacle:
+    """Load a network on an accelerator and nowhere else.
+
+    Args:
+        model: See `open_session`.
+        accelerator: Where to.
+        threads: Threads for what it leaves to the CPU.
+        spinning: See `open_session`.
+
+    Returns:
+        The session, or what kept it from running there.
+    """
+    if accelerator.provider not in onnxruntime.get_available_providers():
+        return not_built_in(accelerator)
+    options = _options(threads, spinning)
+    options.enable_mem_pattern = accelerator.memory_pattern
+    onnxruntime.set_default_logger_severity(_NO_LOG)  # a start that fails is told by its obstacle
+    # Preloading prints what it misses, to where the results go.
+    with redirect_stdout(StringIO()) as printed:
+        try:
+            if accelerator.word == "cuda":
+                onnxruntime.preload_dlls()
+            providers = [(accelerator.provider, accelerator.options(threads)), _CPU]
+            inference = _open(model, providers, options)
+            if inference.get_providers()[0] == accelerator.provider:
+                binding = Binding(onnxruntime, inference, accelerator.device) if accelerator.device else None
+                return Session(inference, accelerator.word, "asked for", threads, binding)
+        except BundleError as error:  # or the network is at fault: the CPU will tell
+            printed.write(_first_line(error.__cause__ or error))
+        finally:
+            onnxruntime.set_default_logger_severity(_WARNINGS)
+    return did_not_start(accelerator, printed.getvalue(), folder=Path(onnxruntime.__file__).parent / "capi")
+
+
+def _options(threads: int, spinning: bool) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    options.log_severity_level = _NO_LOG  # what fails is said by the error, with its cure
+    return options
+
+
+def _quickly(prepared: Prepared | None, options: Any) -> Any:
+    if prepared is None or not prepared.fits(onnxruntime):
+        return None
+    try:
+        return _open(prepared.load_into(options, onnxruntime), [_CPU], options)
+    except BundleError:  # weights behind a link, say, which ONNX Runtime does not follow: the general network answers
+        return None
+
+
+def _open(model: Network, providers: list[Any], options: Any) -> Any:
+    model = model() if callable(model) else model
+    try:
+        # Its own fallback prints to where the results go, and then computes on the CPU.
+        return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
+    except Exception as error:  # ONNX Runtime's own exception types share no base
+        raise BundleError(f"ONNX Runtime {onnxruntime.__version__} cannot load the network: {error}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
