@@ -30,27 +30,32 @@ class InputError(CxrEdgeError):
 
     Attributes:
         path: The file or folder, None for bytes and arrays.
-        problem: What was read, what was expected, what to do; without the path.
+        problem: What was read and what was expected; without path and cure.
+        cure: What to do, None where nothing helps.
+        kind: ``not-found``, ``not-a-file``, ``unreadable``, ``empty``, ``not-an-image``, ``unsupported``,
+            ``truncated``, ``damaged``, ``no-pixels``, ``multi-frame``, ``too-large``, ``missing-decoder``,
+            ``refused``, ``own-output`` or ``internal``.
 
     Args:
         problem: See above.
-        path: See above; the message names it.
-        kind: ``not-found``, ``not-a-file``, ``unreadable``, ``empty``, ``not-an-image``, ``unsupported``,
-            ``truncated``, ``damaged``, ``no-pixels``, ``multi-frame``, ``too-large``, ``missing-decoder`` or
-            ``refused``.
+        kind: See above.
+        cure: See above; the message ends with it.
+        path: See above; the message begins with it.
     """
 
     exit_code = 3
 
-    def __init__(self, problem: str, *, kind: str, path: Path | None = None) -> None:
-        super().__init__(problem if path is None else f"{path}: {problem}")
+    def __init__(self, problem: str, *, kind: str, cure: str | None = None, path: Path | None = None) -> None:
+        where = "" if path is None else f"{path}: "
+        super().__init__(f"{where}{problem}{f'; {cure}' if cure else ''}")
         self.problem = problem
+        self.cure = cure
         self.kind = kind
         self.path = path
 
     def at(self, path: Path) -> "InputError":
         """Give the same error of a file."""
-        return InputError(self.problem, kind=self.kind, path=path)
+        return InputError(self.problem, kind=self.kind, cure=self.cure, path=path)
 
 
 class OutputError(CxrEdgeError):

@@ -1,4 +1,8 @@
-"""The one way to write a file: all of it or nothing."""
+"""The one way to write a file, all of it or nothing; and what tells this program's own files from a user's.
+
+It lies below all rooms, because bundles, caches and results are written alike, and because reading must know what never
+to take for an input.
+"""
 
 import os
 import threading
@@ -6,6 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+MARKER = ".cxr-edge"
+"""A file in every folder that this program writes results into. A folder with it is never searched for inputs."""
+FORMER_MARKERS = ("scan.json", "explanation.json")
+"""What such folders hold that were written before there was a marker."""
+STAMP = b"cxr-edge"
+"""Stands in every picture that this program draws: in PNG as the text of ``Software``, in JPEG as a comment."""
 
 
 @contextmanager

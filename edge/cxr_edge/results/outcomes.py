@@ -2,8 +2,10 @@
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from cxr_edge.errors import CxrEdgeError, InputError
 from cxr_edge.reading.radiograph import Radiograph
 from cxr_edge.results.record import SCHEMA
 
+T = TypeVar("T")
 _UNLIKE = "not like the chest radiographs that the gate was made with"
 _NO_NUMBER = "the gate's score is no number"
 
@@ -219,3 +222,28 @@ class Failure:
         """Give the record, schema 1."""
         error = {"kind": self.error.kind, "message": str(self.error)}
         return {"schema": SCHEMA, "path": os.fspath(self.path), "status": "error", "error": error}
+
+
+def attempt(path: Path, work: Callable[[], T]) -> T | Failure:
+    """Do the work for one input, so that one strange file never ends the work on the others.
+
+    Args:
+        path: The input.
+        work: What is done for it.
+
+    Returns:
+        What ``work`` gives, or the failure of this input: an `InputError` as it is, and any exception that is not
+        ours as kind ``internal``, by its type alone, because its text may quote what identifies somebody.
+
+    Raises:
+        CxrEdgeError: What concerns every input: the bundle, the provider, the output.
+    """
+    try:
+        return work()
+    except InputError as error:
+        return Failure(path, error if error.path else error.at(path))
+    except CxrEdgeError:
+        raise
+    except Exception as error:  # noqa: BLE001  # see above
+        problem = f"failed inside ({type(error).__name__})"
+        return Failure(path, InputError(problem, kind="internal", cure="please report this", path=path))
