@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_curve
 
 from cxr_edge.bundle.manifest import Calibration, OperatingPoint
+from cxr_train.dataset import Images
+from cxr_train.perturbations import variants
 
 Floats = NDArray[np.float64]
 
@@ -117,6 +120,29 @@ def operating_points(
             )
         )
     return {"default": next(iter(points)), "points": points}
+
+
+def choose(score: Callable[[NDArray[np.uint8]], NDArray[np.float32]], images: Images) -> dict[str, Any]:
+    """Chooses the temperature and the operating points of any network.
+
+    Args:
+        score: Images uint8 [N, H, W] → uncalibrated log-odds [N].
+        images: Radiographs of patients that it did not learn from; perturbed copies are made of them.
+
+    Returns:
+        ``calibration`` and ``operating_points``, in the manifest's form.
+    """
+    scores = np.stack([score(pixels) for pixels in variants(images.pixels)])
+    copies = len(scores) - 1
+    chosen_on = f"{len(images.samples)} radiographs of held-out training patients and {copies} perturbed copies of each"
+    calibration = fit_temperature(scores, images.labels, chosen_on=chosen_on)
+    points = operating_points(
+        calibrated(calibration, scores),
+        images.labels,
+        chosen_on=chosen_on,
+        trust=label_trust(scores.mean(axis=0), images.labels),
+    )
+    return {"calibration": asdict(calibration), "operating_points": points}
 
 
 def _robust_t(scores: Floats, *, freedom: float = 4.0) -> Any:
