@@ -2,13 +2,18 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from msgspec import Meta
 
 from cxr_edge.errors import UsageError
+from cxr_edge.runtime.cores import usable_cores
+from cxr_edge.runtime.providers import Provider
 
 Task = Literal["predict", "gradcam", "lime", "start"]
-Scope = Literal["session", "file", "process"]
+CaseScope = Literal["session", "file", "process"]
 TASKS: tuple[Task, ...] = get_args(Task)
+Count = Annotated[int, Meta(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -27,34 +32,15 @@ class Case:
     """
 
     task: Task
-    scope: Scope
+    scope: CaseScope
     provider: str
     precision: str
-    batch_size: int
-    threads: int
+    batch_size: Count
+    threads: Count
 
     def to_json(self) -> dict[str, object]:
         """Give the case."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> "Case":
-        """Read what `to_json` gave.
-
-        Raises:
-            KeyError: A part is missing.
-            ValueError: A part cannot be.
-        """
-        if record["task"] not in TASKS or record["scope"] not in get_args(Scope):
-            raise ValueError(f"task {record['task']!r} with scope {record['scope']!r}")
-        return cls(
-            task=record["task"],
-            scope=record["scope"],
-            provider=str(record["provider"]),
-            precision=str(record["precision"]),
-            batch_size=int(record["batch_size"]),
-            threads=int(record["threads"]),
-        )
 
     def __str__(self) -> str:
         batch = f", batch {self.batch_size}" if self.batch_size > 1 else ""
@@ -64,7 +50,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Selection:
+class CaseSelection:
     """What to measure with each network that is opened.
 
     Attributes:
@@ -97,9 +83,38 @@ class Selection:
                     yield Case(task, scope, provider, precision, size, threads)
 
 
-def counted(number: int, noun: str) -> str:
-    """Say ``1 thread`` and ``2 threads``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+@dataclass(frozen=True)
+class SessionChoice:
+    """Which sessions are opened, every combination of them.
+
+    Attributes:
+        providers: See `open_session`.
+        precisions: Of the bundle; None takes all that it has.
+        threads: For one run; None takes every core this process may use.
+
+    Raises:
+        UsageError: An unknown provider, or more threads than there are cores to use.
+    """
+
+    providers: tuple[str, ...] = ("auto",)
+    precisions: tuple[str, ...] | None = None
+    threads: tuple[int | None, ...] = (None,)
+
+    def __post_init__(self) -> None:
+        check_words("provider", self.providers, get_args(Provider))
+        for threads in self.threads:
+            check_threads(threads)
+
+
+def check_threads(threads: int | None) -> None:
+    """Refuse a number of threads that this process cannot run at the same time.
+
+    Raises:
+        UsageError: Fewer than one, or more than the cores that it may use.
+    """
+    cores = usable_cores()
+    if threads is not None and not 1 <= threads <= cores:
+        raise UsageError(f"{threads} threads; expected 1 to {cores}, the cores that this process may use")
 
 
 def check_words(option: str, words: Iterable[str], allowed: Iterable[str]) -> None:
@@ -113,3 +128,8 @@ def check_words(option: str, words: Iterable[str], allowed: Iterable[str]) -> No
         raise UsageError(f"{option} {unknown[0]!r}; expected any of {', '.join(allowed)}, separated by commas")
     if not words:
         raise UsageError(f"no {option}; expected any of {', '.join(allowed)}, separated by commas")
+
+
+def counted(number: int, noun: str) -> str:
+    """Say ``1 thread`` and ``2 threads``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
