@@ -263,7 +263,7 @@ def test_a_scan_without_any_stream_writes_all_it_has_to(started, tmp_path):
     code, _, _ = started(arguments, stdout=None, stderr=None, preexec_fn=close_all)
     assert code == 3  # its last line could not be printed
     # Nothing that was printed got into a file that took the number of a closed stream.
-    assert [json.loads(line)["status"] for line in (out / "results.jsonl").open(encoding="ascii")] == ["ok"]
+    assert [json.loads(line)["status"] for line in (out / "results.jsonl").read_text("ascii").splitlines()] == ["ok"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="closes numbered files")
