@@ -1,7 +1,5 @@
 """Inputs → predictions."""
 
-from functools import partial
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,11 +60,11 @@ class Classifier:
         self.operating_point = operating_point
         self.threshold = manifest.operating_points.points[operating_point].threshold
         self.session = open_session(
-            partial(bundle.model, manifest.precisions[precision].file),
+            bundle.network(manifest.precisions[precision].file),
             provider=provider,
             threads=threads,
             spinning=spinning,
-            prepared=bundle.prepared(precision),
+            cached=True,
         )
         self.gate = Gate(bundle) if gate and manifest.gate else None
         if self.gate and DESCRIPTOR not in {output.name for output in self.session.inference.get_outputs()}:
