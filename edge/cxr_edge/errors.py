@@ -46,7 +46,7 @@ class InputError(CxrEdgeError):
     Attributes:
         kind: ``not-found``, ``not-a-file``, ``unreadable``, ``empty``, ``not-an-image``, ``unsupported``,
             ``truncated``, ``damaged``, ``no-pixels``, ``multi-frame``, ``too-large``, ``missing-decoder``,
-            ``refused``, ``own-output`` or ``internal``.
+            ``refused``, ``own-output``, ``not-finite`` or ``internal``.
 
     Args:
         problem: See `CxrEdgeError`.

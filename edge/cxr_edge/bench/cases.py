@@ -13,7 +13,7 @@ from cxr_edge.runtime.providers import Provider
 Task = Literal["predict", "gradcam", "lime", "start"]
 CaseScope = Literal["session", "file", "process"]
 TASKS: tuple[Task, ...] = get_args(Task)
-Count = Annotated[int, Meta(ge=1)]
+AtLeastOne = Annotated[int, Meta(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Case:
     scope: CaseScope
     provider: str
     precision: str
-    batch_size: Count
-    threads: Count
+    batch_size: AtLeastOne
+    threads: AtLeastOne
 
     def to_json(self) -> dict[str, object]:
         """Give the case."""

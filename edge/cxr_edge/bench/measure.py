@@ -17,7 +17,7 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta
 
-from cxr_edge.bench.cases import Count
+from cxr_edge.bench.cases import AtLeastOne
 from cxr_edge.errors import UsageError
 
 Clock = Callable[[], float]
@@ -97,8 +97,8 @@ class Figures:
 
     latency_ms: Latency
     throughput_per_s: Positive
-    runs: Count
-    windows: Count
+    runs: AtLeastOne
+    windows: AtLeastOne
     spread: Annotated[float, Meta(ge=0)]
     settled: bool
 

@@ -17,7 +17,7 @@ from cxr_edge.bench.inputs import BenchInputs
 from cxr_edge.bench.measure import Figures, Rule, Run, measure
 from cxr_edge.bench.report import BenchReport, MeasuredBundle
 from cxr_edge.bundle.bundle import Bundle
-from cxr_edge.errors import CxrEdgeError
+from cxr_edge.errors import CxrEdgeError, InputError
 from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.reading.decode import read_radiograph
@@ -143,11 +143,15 @@ def file_run(model: Model, task: str, files: Sequence[Path]) -> Run:
         task: As for `input_run`.
         files: A batch.
     """
-    target, spec = model.bundle.manifest.positive, model.bundle.manifest.input
+    target = model.bundle.manifest.positive
 
     def predict() -> list[str]:
-        answers = model.predict_batch([read_radiograph(file) for file in files])
-        return [to_line(answer.to_json()) for answer in answers]
+        lines = []
+        for answer in model.predict_batch([read_radiograph(file) for file in files]):
+            if isinstance(answer, InputError):
+                raise answer  # nothing is measured with what fails
+            lines.append(to_line(answer.to_json()))
+        return lines
 
     def explain() -> str:
         answer = model.predict(files[0])
@@ -155,8 +159,7 @@ def file_run(model: Model, task: str, files: Sequence[Path]) -> Run:
         if task == "gradcam":
             explained = explainer.gradcam.explain(answer.prediction.features, target)
         else:
-            image = to_input(answer.radiograph, height=spec.height, width=spec.width)
-            explained = explainer.lime.explain(image, target)
+            explained = explainer.lime.explain(answer.prediction.input, target)
         return to_line({**answer.to_json(), task: explained.to_json()})
 
     if task == "predict":

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from cxr_edge import __version__
 from cxr_edge.doctor.finding import Finding
-from cxr_edge.errors import ProviderError
+from cxr_edge.errors import CxrEdgeError, ProviderError
 from cxr_edge.runtime import distributions
 from cxr_edge.runtime.providers import ACCELERATORS, has_nvidia_driver
 
@@ -34,6 +34,7 @@ def examine_installation() -> Iterator[Finding]:
     yield _packages()
     yield _runtime()
     yield _telemetry()
+    yield _cache()
 
 
 def _python() -> Finding:
@@ -99,6 +100,20 @@ def _telemetry() -> Finding:
         summary = f"ONNX Runtime sends nothing home: {_TELEMETRY}=1 is set before it is imported"
         return Finding(_AREA, "telemetry", "ok", summary, facts)
     return Finding(_AREA, "telemetry", "note", "ONNX Runtime may send usage data home", facts, (f"set {_TELEMETRY}=1",))
+
+
+def _cache() -> Finding:
+    try:
+        from cxr_edge.runtime.optimised import VARIABLE, find_cache
+    except (CxrEdgeError, ImportError) as error:  # ONNX Runtime or NumPy is at fault, and has been named
+        return Finding(_AREA, "cache", "note", f"not examined ({error})")
+    cache = find_cache()
+    facts = {"folder": cache.folder and str(cache.folder), "reason": cache.reason}
+    if cache.folder is None:
+        summary = f"none, so that every start optimises the network again: {cache.reason}"
+        return Finding(_AREA, "cache", "note", summary, facts)
+    summary = f"{cache.folder} keeps networks that are optimised for this machine; {VARIABLE} names another folder"
+    return Finding(_AREA, "cache", "ok", summary, facts)
 
 
 def examine_decoders() -> Iterator[Finding]:

@@ -275,6 +275,28 @@ def test_telemetry_is_stated(monkeypatch, value, status):
     assert "ORT_DISABLE_TELEMETRY=1" in finding.summary + "".join(finding.cure)
 
 
+def test_the_cache_folder_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path))
+    finding = installation._cache()
+    assert (finding.status, finding.facts) == ("ok", {"folder": str(tmp_path), "reason": "used"})
+    assert str(tmp_path) in finding.summary
+    monkeypatch.setenv("CXR_EDGE_CACHE", "")
+    finding = installation._cache()
+    assert (finding.status, finding.facts["folder"]) == ("note", None)
+    assert "CXR_EDGE_CACHE is empty" in finding.summary
+
+
+@pytest.mark.parametrize("threshold", [1e308, -1.0, 1e15])
+def test_a_sealed_bundle_with_an_absurd_gate_is_not_healthy(gated_bundle, tmp_path, threshold):
+    bundle = shutil.copytree(gated_bundle, tmp_path / "bundle")
+    values = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    values["gate"]["threshold"] = threshold
+    (bundle / "manifest.json").write_text(json.dumps(values), encoding="utf-8")
+    report = examine(bundle=bundle, provider="cpu")
+    assert report.exit_code == BundleError.exit_code
+    assert not report.to_json()["healthy"]
+
+
 def test_the_command_prints_a_table_or_json_and_exits_as_the_report_says(tiny_bundle, copy, capfd, monkeypatch):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["cxr-edge", "doctor", *map(str, arguments)])
