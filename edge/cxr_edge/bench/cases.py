@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from msgspec import Meta
 
 from cxr_edge.errors import UsageError
-from cxr_edge.runtime.cores import usable_cores
+from cxr_edge.runtime.cores import check_batch_size, check_threads
 from cxr_edge.runtime.providers import Provider
 
 Task = Literal["predict", "gradcam", "lime", "start"]
@@ -59,7 +59,7 @@ class CaseSelection:
         batch_sizes: Of the task ``predict``.
 
     Raises:
-        UsageError: An unknown task or scope, or nothing to do.
+        UsageError: An unknown task or scope, nothing to do, or a batch for which there is not enough memory.
     """
 
     tasks: tuple[str, ...]
@@ -69,8 +69,10 @@ class CaseSelection:
     def __post_init__(self) -> None:
         check_words("task", self.tasks, TASKS)
         check_words("scope", self.scopes, ("session", "file"))
-        if any(size < 1 for size in self.batch_sizes) or not self.batch_sizes:
-            raise UsageError(f"batch sizes {self.batch_sizes}; expected numbers from 1 on")
+        if not self.batch_sizes:
+            raise UsageError("no batch size; expected numbers from 1 on, separated by commas")
+        for size in self.batch_sizes:
+            check_batch_size(size)
 
     def cases(self, *, provider: str, precision: str, threads: int) -> Iterator[Case]:
         """List the cases of one network, tasks in the order of `TASKS`."""
@@ -104,17 +106,6 @@ class SessionChoice:
         check_words("provider", self.providers, get_args(Provider))
         for threads in self.threads:
             check_threads(threads)
-
-
-def check_threads(threads: int | None) -> None:
-    """Refuse a number of threads that this process cannot run at the same time.
-
-    Raises:
-        UsageError: Fewer than one, or more than the cores that it may use.
-    """
-    cores = usable_cores()
-    if threads is not None and not 1 <= threads <= cores:
-        raise UsageError(f"{threads} threads; expected 1 to {cores}, the cores that this process may use")
 
 
 def check_words(option: str, words: Iterable[str], allowed: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from cxr_edge.bench.cases import Case, counted
 from cxr_edge.bench.measure import Figures
-from cxr_edge.bench.report import BenchReport, say, show_table, table_of, three_digits
+from cxr_edge.bench.report import BenchReport, print_line, show_table, table_of, three_digits
 from cxr_edge.errors import UsageError
 from cxr_edge.runtime.machine import Machine
 
@@ -162,17 +162,17 @@ def show_comparison(comparison: BenchComparison, console: Console) -> None:
     """Print what has changed."""
     when = comparison.before.replace("T", " ").replace("+00:00", " UTC")
     console.print()
-    say(console, f"Now / before, the run of {when}: latencies below 1 are quicker", "bold")
+    print_line(console, f"Now / before, the run of {when}: latencies below 1 are quicker", "bold")
     rows = [(ratio.case, ratio) for ratio in comparison.ratios]
     show_table(table_of(rows, ("before", "p50", "noise", "p99", "per s", ""), _cells), console)
     for sentence in comparison.differences:
-        say(console, sentence, "yellow")
+        print_line(console, sentence, "yellow")
     for cases, what in (
         (comparison.only_before, "not measured this time"),
         (comparison.only_now, "not measured before"),
     ):
         if cases:
-            say(console, f"{counted(len(cases), 'case')} {what}", "dim")
+            print_line(console, f"{counted(len(cases), 'case')} {what}", "dim")
 
 
 def _cells(ratio: Ratio) -> list[Text]:

@@ -66,7 +66,7 @@ class BenchReport:
         bundle: The bundle.
         machine: The machine and the versions.
         inputs: The radiographs.
-        rule: When the figures were held to have settled.
+        rule: When the figures counted as settled.
         figures: What was measured, in the order of the table.
     """
 
@@ -192,25 +192,27 @@ def show_report(report: BenchReport, console: Console, *, reasons: Mapping[str, 
     providers = dict.fromkeys(case.provider for case in cases)
     parts.append("on " + " and ".join(f"{provider} ({reasons[provider]})" for provider in providers))
     versions = {"Python": machine.python, **machine.packages}
-    say(console, str(machine))
-    say(console, ", ".join(parts))
-    say(console, ", ".join(f"{name} {value}" for name, value in versions.items()), "dim")
-    say(console, f"measured with {report.inputs}")
+    print_line(console, str(machine))
+    print_line(console, ", ".join(parts))
+    print_line(console, ", ".join(f"{name} {value}" for name, value in versions.items()), "dim")
+    print_line(console, f"measured with {report.inputs}")
     show_table(table, console)
     for line in _notes(report):
-        say(console, line, "dim")
+        print_line(console, line, "dim")
     if any(not figures.settled for figures in report.figures.values()):
-        say(
+        print_line(
             console,
             f"* after {report.rule.max_windows} windows the last three still differed by more than"
             f" {report.rule.within:.0%}: not settled; close other programs, or take a longer --window",
             "yellow",
         )
     if machine.busy:
-        say(console, f"Other programs were running (load {machine.load:.1f}): these figures are too slow.", "yellow")
+        print_line(
+            console, f"Other programs were running (load {machine.load:.1f}): these figures are too slow.", "yellow"
+        )
 
 
-def say(console: Console, line: str, style: str = "") -> None:
+def print_line(console: Console, line: str, style: str = "") -> None:
     """Print a line as a whole, however narrow the terminal is."""
     console.print(Text(printable(line), style), soft_wrap=True)
 

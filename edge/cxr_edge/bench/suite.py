@@ -83,7 +83,7 @@ class Suite:
         Args:
             inputs: What to answer.
             machine: What is said about the machine.
-            rule: When figures have settled.
+            rule: When figures count as settled.
             before_case: Called before each case.
         """
         spec = self.bundle.manifest.input

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cxr_edge.api import load
-from cxr_edge.bench import cases, suite
+from cxr_edge.bench import suite
 from cxr_edge.bench.cases import Case, CaseSelection, SessionChoice
 from cxr_edge.bench.inputs import open_inputs
 from cxr_edge.bench.measure import Rule
@@ -15,6 +15,7 @@ from cxr_edge.bench.suite import Suite, file_run, input_run, process_run
 from cxr_edge.errors import CxrEdgeError, UsageError
 from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.reading.decode import read_radiograph
+from cxr_edge.runtime import cores
 from cxr_edge.runtime.machine import read_machine
 
 CASE = Case("predict", "session", "cpu", "fp32", 1, 1)
@@ -110,12 +111,15 @@ def test_a_process_that_fails_is_no_measurement(files, tiny_bundle, tmp_path):
         process_run(case, files[0], bundle=broken, provider="cpu")()
 
 
-@pytest.mark.parametrize("threads", [0, -1, 5, 100_000])
-def test_more_threads_than_usable_cores_are_refused_with_the_number(monkeypatch, threads):
-    monkeypatch.setattr(cases, "usable_cores", lambda: 4)
+def test_what_the_machine_cannot_do_is_refused_with_the_number(monkeypatch):
+    monkeypatch.setattr(cores, "usable_cores", lambda: 4)
+    monkeypatch.setattr(cores, "usable_memory", lambda: 2**30)
     SessionChoice(threads=(None, 1, 4))
-    with pytest.raises(UsageError, match=f"{threads} threads; expected 1 to 4, the cores"):
-        SessionChoice(threads=(1, threads))
+    CaseSelection(("predict",), ("file",), (1, 51))
+    with pytest.raises(UsageError, match="5 threads; expected 1 to 4, the cores"):
+        SessionChoice(threads=(1, 5))
+    with pytest.raises(UsageError, match="a batch of 52 radiographs; expected 1 to 51, which half of the usable"):
+        CaseSelection(("predict",), ("file",), (1, 52))
 
 
 def test_batch_sizes_are_of_predict_alone():
