@@ -78,7 +78,7 @@ class _Results(FileIO):
 
 
 class _Messages(FileIO):
-    """Standard error: a message that cannot be written is dropped, because results and exit code do not depend on it."""
+    """Standard error: a message that cannot be written is dropped; results and the exit code do not depend on it."""
 
     def write(self, data: Any, /) -> int:
         try:
