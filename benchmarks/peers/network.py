@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from cxr_edge.bundle.bundle import Bundle
-from cxr_export.blocks import unfolded
+from cxr_export.edits import fold_constants
 
 Floats = NDArray[np.float32]
 _RELU6 = 6.0
@@ -42,7 +42,8 @@ class Layers:
     @classmethod
     def of(cls, bundle: Bundle) -> "Layers":
         """Read them from the classifier's graph."""
-        graph = unfolded(bundle.model(bundle.manifest.precisions["fp32"].file)).graph
+        network = onnx.load_from_string(bundle.model(bundle.manifest.precisions["fp32"].file))
+        graph = fold_constants(network).graph
         values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         weights = {
             kind: [(values[node.input[1]], values[node.input[2]]) for node in graph.node if node.op_type == kind]
@@ -161,11 +162,10 @@ def plain_export(bundle: Bundle, run: Path | None = None) -> bytes:
         bundle: Whose weights are put back into Keras.
         run: The run that it was exported from, taken instead.
     """
-    from cxr_export.graphs import classifier_graph
-    from cxr_export.run import Run
+    from cxr_export.convert import Exportable, classifier_graph
 
     if run is not None:
-        return bytes(classifier_graph(Run.open(run)).SerializeToString())
+        return bytes(classifier_graph(Exportable.open(run)).SerializeToString())
     import keras
 
     network = Network(bundle).keras
@@ -175,7 +175,8 @@ def plain_export(bundle: Bundle, run: Path | None = None) -> bytes:
     stand_in: Any = SimpleNamespace(
         body=keras.Model(network.inputs[0], pooled.input),
         head=keras.Model(pooled.output, network.outputs[0]),
-        calibration={"scale": calibration.scale, "bias": calibration.bias},
+        scale=calibration.scale,
+        bias=calibration.bias,
         input_size=(size.height, size.width),
     )
     return bytes(classifier_graph(stand_in).SerializeToString())

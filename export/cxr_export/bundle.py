@@ -172,9 +172,10 @@ def changing(bundle: Bundle) -> Iterator[tuple[Path, dict[str, Any]]]:
     dataset = dataset_of(bundle)
     check_replaceable(bundle.folder, force=True)
     with _replacing(bundle.folder) as folder:
-        for name in bundle.manifest.files:
-            shutil.copyfile(bundle.folder / name, folder / name)
-        values = {**bundle.manifest.to_json(), "schema": SCHEMA}
+        for name, data in bundle.contents.items():
+            if not name.endswith(".prepared.onnx"):  # of the first release; nothing reads it any more
+                (folder / name).write_bytes(data)
+        values = bundle.manifest.to_json()
         yield folder, values
         _seal(folder, values, dataset)
 

@@ -286,7 +286,6 @@ def quantize_bundle(bundle: Bundle, *, data: Path, split: str = "test") -> Loss:
     manifest = bundle.manifest
     size = {"height": manifest.input.height, "width": manifest.input.width}
     calibration = read_images(spread(find_samples(data, ["train"]), CALIBRATION_IMAGES), **size)
-    # Some versions stored kernels in another layout, which the graph undoes: that is folded first.
     fp32 = fold_constants(onnx.load_from_string(bundle.model(manifest.precisions["fp32"].file))).SerializeToString()
     int8, float_layers = quantize(fp32, calibration.pixels)
     test = read_images(find_samples(data, [split]), **size)

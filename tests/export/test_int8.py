@@ -97,7 +97,7 @@ def test_the_bundle_gets_the_file_the_loss_and_a_new_seal(own):
     loss = quantize_bundle(own, data=DATA)
     after = Bundle.open(own.folder)
     assert after.digest != own.digest
-    assert after.manifest.precisions["int8"].file in after.models
+    assert after.manifest.precisions["int8"].file in after.contents
     assert after.manifest.precisions["int8"].loss == loss.to_json()
     assert loss.images == 8
     assert loss.label_agreement >= 0.75

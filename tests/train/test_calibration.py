@@ -21,6 +21,13 @@ def test_temperature_undoes_a_known_scale():
     assert expected_calibration_error(labels, calibrated(calibration, 4 * true)) < 0.02
 
 
+def test_a_network_that_ranks_the_wrong_way_round_is_not_turned_round(scored):
+    labels, logodds = scored
+    calibration = fit_temperature(-logodds, labels, chosen_on="simulated")
+    assert 0 < calibration.scale <= 1e-3
+    np.testing.assert_allclose(calibrated(calibration, -logodds), 0.5, atol=0.01)
+
+
 def test_of_several_variants_the_least_certain_one_decides(scored):
     labels, logodds = scored
     both = fit_temperature(np.stack([logodds, logodds / 2]), labels, chosen_on="simulated")

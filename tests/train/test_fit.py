@@ -50,9 +50,9 @@ def train(images, lungmasks, tmp_path):
     return go
 
 
-def test_the_loss_falls_and_the_best_network_is_kept(train, images):
-    rows = read_history(train("run", recipe=replace(DEFAULT, batch_statistics=True, epochs=15, learning_rate=2e-3)))
-    assert [row["epoch"] for row in rows] == list(range(1, 16))
+def test_the_loss_falls(train):
+    rows = read_history(train("run", recipe=replace(DEFAULT, batch_statistics=True, epochs=10, learning_rate=2e-3)))
+    assert [row["epoch"] for row in rows] == list(range(1, 11))
     for name in ("loss", "cross_entropy", "segmentation"):
         assert np.mean([row[name] for row in rows[-3:]]) < 0.9 * np.mean([row[name] for row in rows[:3]]), name
 

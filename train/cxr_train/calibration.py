@@ -17,6 +17,8 @@ from cxr_train.dataset import Images
 from cxr_train.perturbations import variants
 
 Floats = NDArray[np.float64]
+SMALLEST_SCALE = 1e-3
+"""Of a network that tells the classes apart no better than chance: all its probabilities are then near one half."""
 
 
 def calibrated(calibration: Calibration, logodds: NDArray[np.floating]) -> Floats:
@@ -39,7 +41,7 @@ def fit_temperature(logodds: NDArray[np.floating], labels: NDArray[np.int32], *,
     model = LogisticRegression(C=np.inf, fit_intercept=False, class_weight="balanced", max_iter=1000)
     variants = np.atleast_2d(np.asarray(logodds, np.float64))
     scale = min(float(model.fit(variant[:, None], labels).coef_[0, 0]) for variant in variants)
-    return Calibration("temperature", scale, 0.0, chosen_on)
+    return Calibration("temperature", max(scale, SMALLEST_SCALE), 0.0, chosen_on)
 
 
 def label_trust(logodds: NDArray[np.floating], labels: NDArray[np.int32]) -> Floats:
