@@ -121,6 +121,19 @@ class LungSpec:
 
 
 @dataclass(frozen=True)
+class SelfTestSpec:
+    """The inputs and expected outputs that the bundle carries.
+
+    Attributes:
+        file: Their file.
+        computed_by: What computed each of the expected outputs, by its name.
+    """
+
+    file: str
+    computed_by: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Scope:
     """Whose radiographs the network was trained on; an empty list sets no limit.
 
@@ -167,6 +180,7 @@ class Manifest:
         gate: What refuses inputs that are no chest radiographs; None answers everything.
         lungs: What outlines the lungs; None leaves it open where the evidence lies.
         scope: Whose radiographs it was trained on; None leaves it at frontal chest radiographs.
+        self_test: What its expected outputs were computed by; None where nobody wrote it down.
         audit: The main figures of an audit of its networks, as the audit wrote them; None where it quotes none.
         extra: Keys that this version does not know.
     """
@@ -190,6 +204,7 @@ class Manifest:
     gate: GateSpec | None = None
     lungs: LungSpec | None = None
     scope: Scope | None = None
+    self_test: SelfTestSpec | None = None
     audit: dict[str, Any] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -241,8 +256,8 @@ class Manifest:
             all(each.file in self.files for each in self.precisions.values()),
         )
         yield (
-            "the gate's and the lungs' file must be in files",
-            all(each is None or each.file in self.files for each in (self.gate, self.lungs)),
+            "the gate's, the lungs' and the self-test's file must be in files",
+            all(each is None or each.file in self.files for each in (self.gate, self.lungs, self.self_test)),
         )
         yield f"the gate's threshold must lie in 0..{_SCORE:g}", self.gate is None or 0 <= self.gate.threshold <= _SCORE
         yield "the lungs' Dice coefficient must lie in 0..1", self.lungs is None or 0 <= self.lungs.dice <= 1
@@ -269,6 +284,16 @@ class Manifest:
         yield from (*self.operating_points.points, *self.precisions)
         if self.scope is not None:
             yield from (*self.scope.views, *self.scope.body_parts)
+
+    @property
+    def input_shape(self) -> tuple[None, int, int]:
+        """The shape of a batch of inputs; None stands for their number."""
+        return (None, self.input.height, self.input.width)
+
+    @property
+    def feature_shape(self) -> tuple[None, int, int, int]:
+        """The shape of a batch of feature maps."""
+        return (None, self.features.height, self.features.width, self.features.channels)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Manifest":

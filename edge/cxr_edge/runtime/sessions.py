@@ -37,6 +37,7 @@ __all__ = ["Provider", "Session", "onnxruntime", "open_session", "start", "usabl
 _CPU = "CPUExecutionProvider"
 _NO_LOG, _WARNINGS = 4, 2
 Model = bytes | Path | Network
+Shape = tuple[int | None, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +74,31 @@ class Session:
             title = ACCELERATORS[self.provider].title
             raise ProviderError(f"{title} started, but broke down ({_first_line(error)}); --provider cpu") from error
         return values
+
+    def check(self, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> None:
+        """Check what the network takes and gives against what the bundle says.
+
+        Args:
+            inputs: The shape of each, with None for a size that may be any. The first axis is the batch: the network
+                has to leave it open.
+            outputs: The same of those that are needed.
+
+        Raises:
+            BundleError: One is missing, or of another shape.
+        """
+        for kind, expected, found in (
+            ("input", inputs, self.inference.get_inputs()),
+            ("output", outputs, self.inference.get_outputs()),
+        ):
+            shapes = {each.name: each.shape for each in found}
+            if kind == "input" and set(shapes) - set(expected):
+                raise BundleError(f"a network takes an unknown input {min(set(shapes) - set(expected))!a}")
+            for name, shape in expected.items():
+                if name not in shapes:
+                    raise BundleError(f"a network has no {kind} {name}; export the bundle again")
+                if not _fits(shapes[name], shape):
+                    said = ascii(shapes[name])[:100]
+                    raise BundleError(f"a network's {name} is of shape {said}, the manifest says otherwise")
 
 
 def open_session(
@@ -194,6 +220,16 @@ def _open(model: Model, providers: list[Any], options: Any) -> Any:
         return onnxruntime.InferenceSession(source, options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's own exception types share no base
         raise BundleError(f"ONNX Runtime {onnxruntime.__version__} cannot load the network: {error}") from error
+
+
+def _fits(found: list[int | str | None], expected: Shape) -> bool:
+    """Say whether a stated shape is the expected one; a size that the network leaves open is no number."""
+    if len(found) != len(expected):
+        return not found  # none is stated
+    sizes = zip(found[1:], expected[1:], strict=True)
+    return not isinstance(found[0], int) and all(
+        not isinstance(size, int) or wanted in {None, size} for size, wanted in sizes
+    )
 
 
 def _first_line(error: BaseException) -> str:

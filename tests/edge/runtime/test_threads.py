@@ -47,7 +47,7 @@ def test_the_self_test_s_two_sessions_take_turns(tiny_bundle, monkeypatch):
         opened.append(sessions.open_session(*arguments, **options))
         return opened[-1]
 
-    monkeypatch.setattr("cxr_edge.runtime.self_test.open_session", remember)
+    monkeypatch.setattr("cxr_edge.runtime.networks.open_session", remember)
     self_test(Bundle.open(tiny_bundle))
     assert len(opened) == 2
     for session in opened:
