@@ -55,8 +55,9 @@ def write_bundle(
         (folder / "gradcam.onnx").write_bytes(simplify(gradcam_graph(run)).SerializeToString())
         inputs = np.rint(np.concatenate([radiographs, noise(_GOLDEN_NOISE, size=run.input_size)]))
         reference = ReferenceInputs(inputs.astype(np.float32), np.arange(len(inputs)) % 2)
-        stored = {"inputs": inputs.astype(np.uint8), "target": reference.target, **vars(keras_answers(run, reference))}
-        np.savez_compressed(folder / GOLDEN_FILE, **stored)
+        answers = keras_answers(run, reference).to_arrays()
+        arrays = {"inputs": inputs.astype(np.uint8), "target": reference.target, **answers}
+        np.savez_compressed(folder / GOLDEN_FILE, **arrays)
         seal(folder, _describe(run, dataset, version), dataset)
         report = self_test(Bundle.open(folder))
         if report.faults:
