@@ -84,7 +84,7 @@ def _describe(run: Run, dataset: Dataset, version: str) -> dict[str, Any]:
         "tools": _tools(),
         "licence": f"MIT{' (fine-tuned from the MobileNet weights of Keras, Apache-2.0)' if tuned else ''}",
         "data": dataset.to_json(),
-        "scope": None if dataset.scope is None else vars(dataset.scope),
+        "scope": None if dataset.scope is None else dataset.scope.to_json(),
     }
 
 

@@ -94,7 +94,7 @@ def calibrate(
     from cxr_edge.bundle.bundle import Bundle
     from cxr_export.calibration import recalibrate
 
-    _say(vars(recalibrate(Bundle.open(bundle), calibration)))
+    _say(recalibrate(Bundle.open(bundle), calibration).to_json())
 
 
 @app.command()
