@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from cxr_edge.errors import OutputError, UsageError
-from cxr_edge.results.journal import JOURNAL, Journal, State
+from cxr_edge.results.index import State
+from cxr_edge.results.journal import JOURNAL, Journal
 from cxr_edge.results.schema import Record, check
 from records import answer, failure
 
