@@ -52,10 +52,8 @@ class Index:
         self._claimed: set[str] = set()
         self._table.execute("PRAGMA journal_mode=OFF")
         columns = "key BLOB PRIMARY KEY, sha256 BLOB, status TEXT, label TEXT, kind TEXT"
-        self._table.execute(f"CREATE TABLE path ({columns}) WITHOUT ROWID")
-        self._table.execute(
-            "CREATE TABLE counted (key BLOB PRIMARY KEY, status TEXT, label TEXT, kind TEXT) WITHOUT ROWID"
-        )
+        for table in ("path", "counted"):
+            self._table.execute(f"CREATE TABLE {table} ({columns}) WITHOUT ROWID")
         self._table.execute("CREATE TABLE content (sha256 BLOB PRIMARY KEY, start INT) WITHOUT ROWID")
         self._table.execute("BEGIN")
 

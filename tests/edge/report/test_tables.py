@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cxr_edge.errors import OutputError, UsageError
-from cxr_edge.report import check_formats, write_reports
-from cxr_edge.report.rows import COLUMNS
+from cxr_edge.report import parse_formats, write_reports
+from cxr_edge.results.columns import COLUMNS
 
 
 def read_csv(folder: Path) -> list[dict[str, str]]:
@@ -17,7 +17,7 @@ def read_csv(folder: Path) -> list[dict[str, str]]:
 
 
 def test_csv_has_the_last_record_of_every_path(scanned: Path) -> None:
-    assert write_reports(scanned, formats=["jsonl", "csv"]) == [scanned / "results.csv"]
+    assert write_reports(scanned, formats=["jsonl", "csv"]).files == (scanned / "results.csv",)
     rows = read_csv(scanned)
     assert list(rows[0]) == [column.name for column in COLUMNS]
     assert len(rows) == 9
@@ -53,12 +53,12 @@ def test_parquet_without_pyarrow_names_the_cure(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.delitem(sys.modules, "pyarrow.parquet", raising=False)
     with pytest.raises(UsageError, match=r"pip install 'cxr-edge\[parquet\]'"):
-        check_formats(["parquet"])
+        parse_formats("parquet")
 
 
 def test_unknown_format_is_refused() -> None:
     with pytest.raises(UsageError, match="xlsx"):
-        check_formats(["csv", "xlsx"])
+        parse_formats("csv,xlsx")
 
 
 def test_what_cannot_be_written_leaves_the_old_file(scanned: Path) -> None:
@@ -97,7 +97,7 @@ def test_empty_journal_gives_empty_reports(scanned: Path) -> None:
 
 
 def test_counts(scanned: Path) -> None:
-    from cxr_edge.report.rows import LatestRecords
+    from cxr_edge.report.latest import LatestRecords
     from cxr_edge.report.summary import Summary
 
     summary = Summary()

@@ -10,8 +10,9 @@ import pytest
 from cxr_edge.api import load
 from cxr_edge.errors import UsageError
 from cxr_edge.reading.discovery import Discovery
+from cxr_edge.results.parameters import Parameters
+from cxr_edge.results.schema import BundleName
 from cxr_edge.scan import local
-from cxr_edge.scan.parameters import Parameters
 
 ray = pytest.importorskip("ray", reason="needs the ray extra: pip install 'cxr-edge[cpu,ray]'")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -29,7 +30,7 @@ def answer(engine: str, inputs: Path, bundle: Path | None, out: Path) -> Any:
     model = load(bundle, provider="cpu", threads=1)
     parameters = Parameters(
         engine=engine,
-        bundle=model.bundle.to_json(),
+        bundle=BundleName(**model.bundle.to_json()),
         provider="cpu",
         precision="fp32",
         operating_point=model.classifier.operating_point,
@@ -37,7 +38,6 @@ def answer(engine: str, inputs: Path, bundle: Path | None, out: Path) -> Any:
         batch_size=1,
         explain="none",
         explain_if="positive",
-        pictures=False,
     )
     discovery = Discovery((inputs,), output=out)
     if engine == "local":
