@@ -130,7 +130,8 @@ class Worker:
         filled = radiographs + radiographs[-1:] * (self._run - len(radiographs))
         answers = attempt(run[0].path, lambda: self._model.predict_batch(filled)[: len(run)])
         if not isinstance(answers, Failure):
-            return answers
+            done = zip(run, answers, strict=True)
+            return [Failure(each.path, one) if isinstance(one, InputError) else one for each, one in done]
         return [answers] if len(run) == 1 else [answer for each in run for answer in self._answer([each])]
 
     def _finish(self, decoded: Decoded, answer: Answer | Failure) -> Finished:
