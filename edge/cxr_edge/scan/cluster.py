@@ -207,11 +207,11 @@ def scan(
             new = _new(discovery, index, tally)
             while paths := list(islice(new, _SLICE)):
                 _write_slice(ray, records, paths, parameters, bundle=bundle, size=size, networks=networks)
-                number = sum(1 for _ in records.glob("slice-*"))
-                slice_ = (records / _UNFINISHED).rename(records / f"slice-{number:06}")
-                for record in read_slices(slice_):
-                    state = State.of(record)
-                    tally.count(state, before=index.count(str(record.path), state), known=False)
+                if _count(records / _UNFINISHED, index, tally):
+                    number = sum(1 for _ in records.glob("slice-*"))
+                    (records / _UNFINISHED).rename(records / f"slice-{number:06}")
+                else:
+                    shutil.rmtree(records / _UNFINISHED)
                 sys.stderr.write(f"{tally}\n")
         finally:
             ray.shutdown()
@@ -279,6 +279,15 @@ def _write_slice(
         num_gpus=1 if parameters.provider == "cuda" else None,
     )
     answered.write_parquet(str(records / _UNFINISHED))
+
+
+def _count(slice_: Path, index: Index, tally: Tally) -> bool:
+    """Count the records of a slice; give whether one of them says what was not recorded before."""
+    before = tally.recorded
+    for record in read_slices(slice_):
+        path, state = str(record.path), State.of(record)
+        tally.count(state, before=index.count(path, state), known=index.state(path) == state)
+    return tally.recorded > before
 
 
 def _new(discovery: Discovery, index: Index, tally: Tally) -> Iterator[bytes]:
