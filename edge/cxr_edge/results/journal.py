@@ -9,7 +9,7 @@ from pathlib import Path
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.files import open_atomically, write_atomically
 from cxr_edge.results.index import Index, State
-from cxr_edge.results.output import file_mode
+from cxr_edge.results.output import file_mode, open_output
 from cxr_edge.results.record import read_record, to_line
 from cxr_edge.results.schema import Record
 
@@ -94,16 +94,16 @@ class Journal:
         skip_bad: Whether lines that are no records are moved out of the journal into `BAD_LINES`.
 
     Raises:
-        UsageError: A line is no record, and ``skip_bad`` was not asked for.
-        OSError: The file cannot be read or written, or a symbolic link has its name.
+        UsageError: A line is no record, and ``skip_bad`` was not asked for; or the journal is a link.
+        OSError: The file cannot be read or written.
     """
 
     def __init__(self, folder: Path, *, skip_bad: bool = False) -> None:
         self.path = folder / JOURNAL
         self.index = Index()
+        os.close(open_output(self.path))  # no link is read, either
         self.left_out = _move_bad_lines(self.path) if skip_bad else 0
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-        self._file = os.open(self.path, flags, file_mode(folder))
+        self._file = open_output(self.path)
         self._end = self._safe = 0
         self._synced = time.monotonic()
         try:
@@ -178,11 +178,8 @@ class Journal:
 def _move_bad_lines(path: Path) -> int:
     """Move lines that are no records from a journal into the file beside it; the records keep their order."""
     bad: list[BadLine] = []
-    try:
-        for _ in read_journal(path, bad=bad.append):
-            pass
-    except FileNotFoundError:  # a new scan
-        return 0
+    for _ in read_journal(path, bad=bad.append):
+        pass
     if not bad:
         return 0
     keep_bad_lines(path.parent, bad)

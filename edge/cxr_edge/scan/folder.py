@@ -5,7 +5,6 @@ import errno
 import json
 import os
 import socket
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +16,7 @@ from msgspec.structs import replace
 
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.results.journal import JOURNAL, Journal
-from cxr_edge.results.output import file_mode, make_output_folder
+from cxr_edge.results.output import make_output_folder, open_output
 from cxr_edge.results.parameters import DESCRIPTION, Description, Parameters, differences, read_description
 
 LOCK = ".lock"
@@ -95,7 +94,7 @@ class Lock:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = _open(folder / LOCK)
+        self._file = os.fdopen(open_output(folder / LOCK), "r+b")
         try:
             self.stale = _take_over(self._file, folder)
             self._write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}))
@@ -114,23 +113,6 @@ class Lock:
         with contextlib.suppress(OSError):  # the disk may be full or the folder gone
             self._write("")
         self._file.close()
-
-
-def _open(path: Path) -> IO[bytes]:
-    """Open the lock file; what somebody put there in its place is neither written nor emptied."""
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-    try:
-        found = None if path.is_symlink() else os.open(path, flags, file_mode(path.parent))
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        found = None
-    status = None if found is None else os.fstat(found)
-    if found is None or status is None or not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-        if found is not None:
-            os.close(found)
-        raise UsageError(f"{path}: a link or no regular file, which is no lock of a scan; delete it")
-    return os.fdopen(found, "r+b")
 
 
 def _take_over(file: IO[bytes], folder: Path) -> str | None:
