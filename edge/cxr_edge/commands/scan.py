@@ -92,7 +92,8 @@ def scan(
         raise UsageError("--engine ray writes answers as Parquet: take --formats parquet, no --explain and no --watch")
     if ray_address and engine != "ray":
         raise UsageError("--ray-address needs --engine ray")
-    local.check_size(workers or 1, batch_size or 1)
+    if engine == "local":
+        local.check_size(workers or usable_cores(), batch_size or 1)
     model = load(
         bundle,
         provider=provider,

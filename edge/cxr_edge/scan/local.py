@@ -16,15 +16,13 @@ from cxr_edge.errors import InputError, UsageError
 from cxr_edge.reading.discovery import Discovery
 from cxr_edge.results.output import PRIVATE
 from cxr_edge.results.parameters import Parameters
-from cxr_edge.runtime.cores import usable_cores, usable_memory
+from cxr_edge.runtime.cores import check_batch_size, usable_cores
 from cxr_edge.scan.folder import locked_folder, open_journal
 from cxr_edge.scan.pipeline import Pipeline, Worker
 from cxr_edge.scan.progress import Display, Tally, counting
 from cxr_edge.text import printable
 
 REFRESH = 60.0  # seconds after which the reports of a watched folder are written again, if there is anything new
-_LARGEST_BATCH = 256
-_WAITING = 8 * 2**20  # bytes of a radiograph that waits for its batch: 4 megapixels of 16 bits
 
 
 def scan(
@@ -100,12 +98,10 @@ def check_size(workers: int, batch_size: int) -> None:
         UsageError: More workers than cores can serve, or more radiographs than the memory holds.
     """
     most = max(8, 4 * usable_cores())  # more than cores, because files on a network are waited for
-    if workers > most:
-        raise UsageError(f"--workers {workers}; at most {most} on this machine, which has {usable_cores()} cores")
-    memory = usable_memory()
-    largest = _LARGEST_BATCH if memory is None else max(1, min(_LARGEST_BATCH, memory // 4 // (workers * _WAITING)))
-    if batch_size > largest:
-        raise UsageError(f"--batch-size {batch_size}; at most {largest} with the memory of this machine")
+    if not 1 <= workers <= most:
+        message = f"{workers} workers; expected 1 to {most}: this process may use {usable_cores()} cores"
+        raise UsageError(message)
+    check_batch_size(batch_size, workers=workers)
 
 
 class _Refresher:

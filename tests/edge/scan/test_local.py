@@ -13,6 +13,7 @@ from cxr_edge.errors import InputError, OutputError, UsageError
 from cxr_edge.reading.discovery import Discovery
 from cxr_edge.results.parameters import Parameters
 from cxr_edge.results.schema import BundleName
+from cxr_edge.runtime import cores
 from cxr_edge.scan import local, pictures, pipeline
 
 COUNT = 6
@@ -146,8 +147,8 @@ def test_a_run_is_never_much_larger_than_what_there_is_to_compute(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"batch_size": 5000}, r"--batch-size 5000; at most \d+ with the memory"),
-        ({"workers": 100_000}, r"--workers 100000; at most \d+ on this machine"),
+        ({"batch_size": 10_000_000}, r"a batch of 10000000 radiographs; expected 1 to \d+, which half"),
+        ({"workers": 100_000}, r"100000 workers; expected 1 to \d+: this process may use \d+ cores"),
     ],
 )
 def test_more_than_the_machine_can_do_is_refused_with_the_number(
@@ -160,13 +161,13 @@ def test_more_than_the_machine_can_do_is_refused_with_the_number(
 
 def test_the_bounds_follow_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "usable_cores", lambda: 64)
-    monkeypatch.setattr(local, "usable_memory", lambda: 2**30)
-    local.check_size(8, 4)
-    with pytest.raises(UsageError, match="at most 4 "):
-        local.check_size(8, 5)
-    with pytest.raises(UsageError, match="at most 256 on this machine, which has 64 cores"):
+    monkeypatch.setattr(cores, "usable_memory", lambda: 2**30)
+    local.check_size(8, 6)
+    with pytest.raises(UsageError, match="expected 1 to 6,"):
+        local.check_size(8, 7)
+    with pytest.raises(UsageError, match="expected 1 to 256: this process may use 64 cores"):
         local.check_size(257, 1)
-    monkeypatch.setattr(local, "usable_memory", lambda: None)
+    monkeypatch.setattr(cores, "usable_memory", lambda: None)
     local.check_size(256, 256)
 
 
