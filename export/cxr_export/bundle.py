@@ -14,17 +14,21 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxr_edge.bundle.bundle import Bundle, write_manifest
 from cxr_edge.bundle.manifest import PREPROCESSING, SCHEMA
-from cxr_edge.errors import BundleError, CxrEdgeError, UsageError
-from cxr_edge.runtime.self_test import GOLDEN_FILE, Answers, Comparison, Questions, ask, compare, self_test
-from cxr_export.card import Dataset, model_card
+from cxr_edge.errors import CxrEdgeError, UsageError
+from cxr_edge.runtime.reference import GOLDEN_FILE, Outputs, ReferenceInputs, read_reference
+from cxr_edge.runtime.self_test import Comparison, compare, compute_outputs, self_test
+from cxr_edge.runtime.sessions import onnxruntime
+from cxr_export.card import Dataset, dataset_of, model_card
 from cxr_train.dataset import LABELS, find_samples, noise, read_images, spread
 from cxr_train.runs import write_json
 from cxr_train.split import SPLIT_FILE
@@ -80,16 +84,15 @@ def write_bundle(
         (folder / "classifier.onnx").write_bytes(simplify(classifier_graph(network)).SerializeToString())
         (folder / "gradcam.onnx").write_bytes(simplify(gradcam_graph(network)).SerializeToString())
         inputs = np.concatenate([radiographs, noise(_GOLDEN_NOISE, size=network.input_size)])
-        questions = Questions(inputs, np.arange(len(inputs)) % 2)
-        golden: dict[str, Any] = {"inputs": inputs.astype(np.uint8), "target": questions.target}
-        np.savez_compressed(folder / GOLDEN_FILE, **golden, **vars(keras_answers(network, questions)))
+        reference = ReferenceInputs(inputs, np.arange(len(inputs)) % 2)
+        _write_reference(folder, inputs.astype(np.uint8), reference, keras_answers(network, reference))
         if network.run.split is not None:
             write_json(folder / SPLIT_FILE, network.run.split.to_json())
         report = _seal(folder, _describe(network, dataset, version), dataset)
     return Bundle.open(out), report
 
 
-def keras_answers(network: Exportable, questions: Questions) -> Answers:
+def keras_answers(network: Exportable, reference: ReferenceInputs) -> Outputs:
     """What the trained network says, with gradients and maps from the definition (Selvaraju et al. 2017).
 
     Other than in the exported graph, the tape goes through the average pooling as well, so that the two ways to
@@ -101,7 +104,7 @@ def keras_answers(network: Exportable, questions: Questions) -> Answers:
     trained = network.run.network
     tail = keras.Model(network.body.outputs[0], trained.outputs[0])
     parts = []
-    for batch in questions.batches():
+    for batch in reference.batches():
         logits = trained(batch.inputs, training=False).numpy()
         logodds = logits[:, 1] - logits[:, 0]
         probability = 1 / (1 + np.exp(-(np.float64(logodds) * network.scale + network.bias)))
@@ -112,8 +115,8 @@ def keras_answers(network: Exportable, questions: Questions) -> Answers:
         gradients = tape.gradient(score, features)
         weights = tf.reduce_mean(gradients, (1, 2), keepdims=True)
         activation = tf.nn.relu(tf.reduce_sum(weights * features, -1))
-        parts.append(Answers(logodds, probability.astype(np.float32), gradients.numpy(), activation.numpy()))
-    return Answers.join(parts)
+        parts.append(Outputs(logodds, probability.astype(np.float32), gradients.numpy(), activation.numpy()))
+    return Outputs.join(parts)
 
 
 def verify(bundle: Bundle, network: Exportable, *, data: Path, split: str = "test") -> Comparison:
@@ -128,9 +131,9 @@ def verify(bundle: Bundle, network: Exportable, *, data: Path, split: str = "tes
     height, width = network.input_size
     real = read_images(spread(find_samples(data, [split]), _PARITY_IMAGES), height=height, width=width).inputs
     inputs = np.repeat(np.concatenate([real, noise(_PARITY_NOISE, size=network.input_size)]), 2, axis=0)
-    questions = Questions(inputs, np.arange(len(inputs)) % 2)
-    found, provider = ask(bundle, questions)
-    return compare(questions, keras_answers(network, questions), found, provider=provider)
+    reference = ReferenceInputs(inputs, np.arange(len(inputs)) % 2)
+    found, provider = compute_outputs(bundle, reference)
+    return compare(reference, keras_answers(network, reference), found, provider=provider)
 
 
 def check_replaceable(out: Path, *, force: bool) -> None:
@@ -173,28 +176,17 @@ def changing(bundle: Bundle) -> Iterator[tuple[Path, dict[str, Any]]]:
     check_replaceable(bundle.folder, force=True)
     with _replacing(bundle.folder) as folder:
         for name, data in bundle.contents.items():
-            if not name.endswith(".prepared.onnx"):  # of the first release; nothing reads it any more
-                (folder / name).write_bytes(data)
+            (folder / name).write_bytes(data)
         values = bundle.manifest.to_json()
         yield folder, values
         _seal(folder, values, dataset)
 
 
-def dataset_of(bundle: Bundle) -> Dataset:
-    """What a bundle says it was trained on.
-
-    Raises:
-        BundleError: The manifest lacks a part of it.
-    """
-    try:
-        return Dataset(**bundle.manifest.data, scope=bundle.manifest.scope)
-    except TypeError as error:
-        raise BundleError(f"{bundle.folder}: manifest.json: data: {error}; export the bundle again") from error
-
-
 def _seal(folder: Path, values: dict[str, Any], dataset: Dataset) -> Comparison:
-    """Writes the model card and the manifest of a folder that holds all the other files, and tests the bundle."""
+    """Adds what the self-test expects, the card and the manifest to a folder with all the other files, and tests it."""
     (folder / CARD_FILE).touch()
+    write_manifest(folder, values)
+    values = {**values, "self_test": _complete_self_test(Bundle.open(folder))}
     draft = write_manifest(folder, values)
     (folder / CARD_FILE).write_text(model_card(draft, dataset), "utf-8")
     write_manifest(folder, values)
@@ -202,6 +194,29 @@ def _seal(folder: Path, values: dict[str, Any], dataset: Dataset) -> Comparison:
     if report.faults:
         raise ParityError(f"the bundle would not answer as Keras does: {'; '.join(report.faults)}; nothing was written")
     return report
+
+
+def _complete_self_test(bundle: Bundle) -> dict[str, Any]:
+    """Adds what the gate and the lung segmenter answer to what the self-test expects.
+
+    Returns:
+        The manifest's ``self_test``.
+    """
+    reference, expected = read_reference(bundle)
+    found, _ = compute_outputs(bundle, reference)
+    expected = replace(expected, gate_score=found.gate_score, lungs=found.lungs)
+    with np.load(bundle.path(GOLDEN_FILE)) as stored:
+        inputs = stored["inputs"]  # in the type that they are stored in: whole grey levels are small
+    _write_reference(bundle.folder, inputs, reference, expected)
+    training = f"Keras {bundle.manifest.tools.get('keras', 'of an unknown version')}, at export"
+    here = f"ONNX Runtime {onnxruntime.__version__}, float32 on the CPU, from the networks of this bundle"
+    by = {name: here if name in {"gate_score", "lungs"} else training for name in expected.to_arrays()}
+    return {"file": GOLDEN_FILE, "computed_by": by}
+
+
+def _write_reference(folder: Path, inputs: NDArray[Any], reference: ReferenceInputs, expected: Outputs) -> None:
+    arrays: dict[str, Any] = {"inputs": inputs, "target": reference.target, **expected.to_arrays()}
+    np.savez_compressed(folder / GOLDEN_FILE, **arrays)
 
 
 @contextmanager
@@ -273,7 +288,7 @@ def _describe(network: Exportable, dataset: Dataset, version: str) -> dict[str, 
         "tools": _tools(),
         "licence": f"MIT{' (fine-tuned from the MobileNet weights of Keras, Apache-2.0)' if tuned else ''}",
         "data": dataset.to_json(),
-        "scope": None if dataset.scope is None else vars(dataset.scope),
+        "scope": None if dataset.scope is None else dataset.scope.to_json(),
     }
 
 

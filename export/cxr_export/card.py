@@ -8,8 +8,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.bundle.manifest import Manifest, Scope
-from cxr_edge.errors import UsageError
+from cxr_edge.errors import BundleError, UsageError
 
 _NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "ece": "ECE", "brier": "Brier"}
 _VERDICTS = {True: "met", False: "**missed**", None: ""}
@@ -50,7 +51,7 @@ class Dataset:
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise UsageError(
                 f"{path}: {error}; expected a JSON object with {', '.join(names)}: all text, but scope an object with"
-                f" {', '.join(field.name for field in fields(Scope))}, all lists"
+                f" {', '.join(Scope.__struct_fields__)}, all lists"
             ) from error
 
     def to_json(self) -> dict[str, str]:
@@ -72,6 +73,18 @@ KERMANY = Dataset(
     ),
     scope=Scope(ages=[1, 5], views=["AP"], body_parts=["CHEST", "THORAX", "LUNG"]),
 )
+
+
+def dataset_of(bundle: Bundle) -> Dataset:
+    """What a bundle says it was trained on.
+
+    Raises:
+        BundleError: The manifest lacks a part of it.
+    """
+    try:
+        return Dataset(**bundle.manifest.data, scope=bundle.manifest.scope)
+    except TypeError as error:
+        raise BundleError(f"{bundle.folder}: manifest.json: data: {error}; export the bundle again") from error
 
 
 def model_card(manifest: Manifest, dataset: Dataset) -> str:
@@ -125,7 +138,7 @@ Recall and specificity in this table are those of the images the thresholds were
   of a right answer (Arun et al. 2021; Saporta et al. 2022).
 
 `golden.npz` holds a few radiographs of the training data's test folder, under that data's licence, with Keras' answers
-to them: `cxr-edge verify` compares them with this machine's.
+to them and the other networks' by ONNX Runtime: `cxr-edge verify` compares them with this machine's.
 """
 
 

@@ -1,4 +1,4 @@
-"""``cxr-export``: bundle, verify, quantize, calibrate, gate, lungs, split and card."""
+"""``cxr-export``: bundle, verify, quantize, calibrate, gate, lungs, split, upgrade and card."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def calibrate(
     from cxr_edge.bundle.bundle import Bundle
     from cxr_export.attach import recalibrate
 
-    _say(vars(recalibrate(Bundle.open(bundle), calibration)))
+    _say(recalibrate(Bundle.open(bundle), calibration).to_json())
 
 
 @app.command()
@@ -134,6 +134,18 @@ def split(
 
     found = add_split(Bundle.open(bundle), data=data)
     _say({"seed": found.seed, "learned": len(found.learned), "held_out": len(found.held_out)})
+
+
+@app.command()
+def upgrade(
+    bundle: BundleFolder,
+    version: Annotated[str, typer.Option(help="The bundle's new version.")],
+) -> None:
+    """Write a bundle of an earlier release anew: same weights and answers, present schema, complete self-test."""
+    from cxr_edge.bundle.bundle import Bundle
+    from cxr_export.attach import upgrade_bundle
+
+    _say(upgrade_bundle(Bundle.open(bundle), version=version).to_json())
 
 
 @app.command()

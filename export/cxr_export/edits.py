@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 
 from cxr_edge.bundle.manifest import Calibration
 from cxr_edge.errors import CxrEdgeError
-from cxr_edge.prediction.gate import DESCRIPTOR
+from cxr_edge.runtime.networks import DESCRIPTOR
 from cxr_edge.runtime.sessions import open_session
 
 DEPTHS = (0.45, 0.6, 0.85)

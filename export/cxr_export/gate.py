@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import UsageError
-from cxr_edge.prediction.gate import DESCRIPTOR
+from cxr_edge.runtime.networks import DESCRIPTOR
 from cxr_edge.runtime.sessions import open_session
 from cxr_export.bundle import changing
 from cxr_export.edits import IR_VERSION, answer, describing_tensors, with_descriptor
@@ -50,7 +49,6 @@ QUANTILE = 0.995
 MARGIN = 1.2
 """Room above that quantile for devices and ages that neither the radiographs nor their copies stand for."""
 RANK = 128
-_OPSET = 18
 _FLOOR = 0.05
 Floats = NDArray[np.float32]
 
@@ -98,50 +96,33 @@ class Distance:
         score² = (Σ_k p_k² / variance_k + (|z|² - |p|²) / rest) / D with the standardised descriptor z and
         p = z · directions: about 1 for a radiograph like those it was learned from.
         """
-        constants = {
-            "mean": self.mean,
-            "scale": self.scale,
-            "directions": self.directions,
-            "variances": self.variances,
-            "rest": np.float32(self.rest),
-            "width": np.float32(len(self.mean)),
-            "channels": np.array([1], np.int64),
-        }
-        steps = [
-            ("Sub", ["descriptor", "mean"], "centred"),
-            ("Div", ["centred", "scale"], "standard"),
-            ("MatMul", ["standard", "directions"], "within"),
-            ("Mul", ["within", "within"], "within_squared"),
-            ("Div", ["within_squared", "variances"], "within_relative"),
-            ("ReduceSum", ["within_relative", "channels"], "within_sum"),
-            ("ReduceSumSquare", ["standard", "channels"], "whole"),
-            ("ReduceSum", ["within_squared", "channels"], "explained"),
-            ("Sub", ["whole", "explained"], "residual"),
-            ("Relu", ["residual"], "positive"),
-            ("Div", ["positive", "rest"], "residual_relative"),
-            ("Add", ["within_sum", "residual_relative"], "sum"),
-            ("Div", ["sum", "width"], "squared"),
-            ("Sqrt", ["squared"], "score"),
-        ]
-        nodes = [helper.make_node(kind, taken, [given]) for kind, taken, given in steps]
-        for node in nodes:
-            if node.op_type.startswith("ReduceSum"):
-                node.attribute.append(helper.make_attribute("keepdims", 0))
-        graph = helper.make_graph(
-            nodes,
-            "gate",
-            [helper.make_tensor_value_info(DESCRIPTOR, TensorProto.FLOAT, ["N", len(self.mean)])],
-            [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"])],
-            [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-        )
-        model = helper.make_model(
-            graph,
-            opset_imports=[helper.make_opsetid("", _OPSET)],
-            ir_version=IR_VERSION,
-            producer_name="cxr-export",
-        )
+        model = onnx.parser.parse_model(_SCORE.replace("WIDTH", str(len(self.mean))))
+        values = {**vars(self), "rest": np.float32(self.rest), "width": np.float32(len(self.mean))}
+        constants = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()]
+        model.graph.initializer.extend(constants)
         onnx.checker.check_model(model, full_check=True)
         return model
+
+
+_SCORE = f"""<ir_version: {IR_VERSION}, opset_import: ["" : 18], producer_name: "cxr-export">
+gate (float[N, WIDTH] {DESCRIPTOR}) => (float[N] score)
+<int64[1] channels = {{1}}>
+{{
+    centred = Sub({DESCRIPTOR}, mean)
+    standard = Div(centred, scale)
+    within = MatMul(standard, directions)
+    within_squared = Mul(within, within)
+    within_relative = Div(within_squared, variances)
+    within_sum = ReduceSum <keepdims = 0> (within_relative, channels)
+    whole = ReduceSumSquare <keepdims = 0> (standard, channels)
+    explained = ReduceSum <keepdims = 0> (within_squared, channels)
+    residual = Sub(whole, explained)
+    positive = Relu(residual)
+    residual_relative = Div(positive, rest)
+    sum = Add(within_sum, residual_relative)
+    squared = Div(sum, width)
+    score = Sqrt(squared)
+}}"""
 
 
 @dataclass(frozen=True)

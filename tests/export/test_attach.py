@@ -200,12 +200,18 @@ def test_a_bundle_of_an_earlier_export_gets_the_split_that_fits_its_record(own):
     assert {name: after.manifest.files[name] for name in earlier.manifest.files} == earlier.manifest.files
 
 
+TESTED = {"golden.npz", "MODEL_CARD.md"}
+
+
 @pytest.mark.parametrize(
     ("command", "changed"),
     [
         (lambda bundle, _: quantize_bundle(bundle, data=DATA), {"classifier.int8.onnx", "MODEL_CARD.md"}),
-        (lambda bundle, _: add_gate(bundle, data=DATA), {"classifier.onnx", "gate.onnx", "MODEL_CARD.md"}),
-        (lambda bundle, run: add_lungs(bundle, run=run), {"lungs.onnx", "MODEL_CARD.md"}),
+        (
+            lambda bundle, _: add_gate(bundle, data=DATA),
+            {"classifier.onnx", "gate.onnx", "golden.npz", "MODEL_CARD.md"},
+        ),
+        (lambda bundle, run: add_lungs(bundle, run=run), {"lungs.onnx", "golden.npz", "MODEL_CARD.md"}),
         (lambda bundle, _: add_split(bundle, data=DATA), set()),
     ],
     ids=["quantize", "gate", "lungs", "split"],

@@ -13,8 +13,8 @@ from cxr_edge.errors import UsageError
 from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.runtime.self_test import self_test
 from cxr_export import bundle as module
-from cxr_export.bundle import ParityError, changing, check_replaceable, dataset_of, verify, write_bundle
-from cxr_export.card import KERMANY
+from cxr_export.bundle import ParityError, changing, check_replaceable, verify, write_bundle
+from cxr_export.card import KERMANY, dataset_of
 from cxr_export.convert import Exportable
 
 
@@ -67,7 +67,7 @@ def test_the_manifest_repeats_the_run(bundle, network):
     manifest, run = bundle.manifest, network.run
     assert (manifest.input.height, manifest.input.width) == (SIZE, SIZE)
     assert (manifest.features.height, manifest.features.width, manifest.features.channels) == network.features
-    assert vars(manifest.calibration) == run.calibration["calibration"]
+    assert manifest.calibration.to_json() == run.calibration["calibration"]
     assert manifest.training["command"] == run.record["command"]
     assert manifest.training["metrics"] == run.metrics
     assert {"keras", "tf2onnx", "onnx", "onnxruntime"} <= set(manifest.tools)

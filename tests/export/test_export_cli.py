@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 from small import DATA
@@ -72,7 +72,7 @@ def test_an_error_is_one_line_with_its_exit_code(tmp_path, run_folder):
 
 def test_a_data_set_of_ones_own_is_read_from_json(tmp_path):
     path = tmp_path / "about.json"
-    path.write_text(json.dumps({**asdict(KERMANY), "name": "ours"}), "utf-8")
+    path.write_text(json.dumps({**KERMANY.to_json(), "scope": KERMANY.scope.to_json(), "name": "ours"}), "utf-8")
     assert Dataset.read(path) == replace(KERMANY, name="ours")
     path.write_text(json.dumps(KERMANY.to_json()), "utf-8")
     assert Dataset.read(path) == replace(KERMANY, scope=None)

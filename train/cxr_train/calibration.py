@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -112,15 +111,13 @@ def operating_points(
     for name, (row, criterion) in choices.items():
         threshold = _between(thresholds, row)
         called = scores >= threshold
-        points[name] = asdict(
-            OperatingPoint(
-                threshold,
-                criterion + note,
-                chosen_on,
-                float(called[truth == 1].mean()),
-                float(1 - called[truth == 0].mean()),
-            )
-        )
+        points[name] = OperatingPoint(
+            threshold,
+            criterion + note,
+            chosen_on,
+            float(called[truth == 1].mean()),
+            float(1 - called[truth == 0].mean()),
+        ).to_json()
     return {"default": next(iter(points)), "points": points}
 
 
@@ -144,7 +141,7 @@ def choose(score: Callable[[NDArray[np.uint8]], NDArray[np.float32]], images: Im
         chosen_on=chosen_on,
         trust=label_trust(scores.mean(axis=0), images.labels),
     )
-    return {"calibration": asdict(calibration), "operating_points": points}
+    return {"calibration": calibration.to_json(), "operating_points": points}
 
 
 def _robust_t(scores: Floats, *, freedom: float = 4.0) -> Any:
