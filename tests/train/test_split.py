@@ -8,7 +8,15 @@ import pytest
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import UsageError
 from cxr_train.dataset import Sample, count_samples, find_samples, patient_of
-from cxr_train.split import Split, derive_split, describe_misfit, group_patients, split_of_bundle, without_straddlers
+from cxr_train.split import (
+    Split,
+    derive_split,
+    describe_misfit,
+    group_patients,
+    split_of_bundle,
+    stored_split,
+    without_straddlers,
+)
 
 
 def sample(name, digest, *, split="train"):
@@ -155,11 +163,13 @@ def test_without_a_stored_split_the_folder_has_to_fit_the_record(kermany_copy):
         derive_split(record, find_samples(kermany_copy), Path("run"))
 
 
-def test_the_shipped_bundle_refuses_a_folder_that_it_was_not_trained_on(kermany):
-    bundle, samples = Bundle.open(), find_samples(kermany)
-    if "split.json" not in bundle.manifest.files:
-        with pytest.raises(UsageError, match="point --data at the folder that it was trained on"):
-            split_of_bundle(bundle, samples)
+def test_the_shipped_bundle_states_its_split():
+    split = stored_split(Bundle.open())
+    record = Bundle.open().manifest.training
+    assert split.seed == record["seed"]
+    assert len(split.learned) == record["data"]["training"]["patients"]
+    assert len(split.held_out) == record["data"]["validation"]["patients"]
+    assert not split.learned & split.held_out
 
 
 @pytest.mark.data
