@@ -14,7 +14,7 @@ import msgspec
 
 from cxr_edge.bundle.manifest import SCHEMA, FileRecord, Manifest
 from cxr_edge.errors import BundleError
-from cxr_edge.files import write_atomically
+from cxr_edge.files import read_into_memory, write_atomically
 
 DEFAULT = Path(__file__).parents[1] / "bundles" / "pneumonia-mobilenet"
 _MANIFEST = "manifest.json"
@@ -26,11 +26,11 @@ class Network:
     """A network of an opened bundle.
 
     Attributes:
-        data: The bytes of its ONNX file.
-        sha256: Their hash in hexadecimal.
+        content: Its ONNX file.
+        sha256: The hash of these bytes in hexadecimal.
     """
 
-    data: bytes
+    content: memoryview
     sha256: str
 
 
@@ -42,13 +42,13 @@ class Bundle:
         folder: Where it is.
         manifest: What it says about itself.
         digest: SHA-256 of ``manifest.json`` in hexadecimal: the bundle's identity.
-        contents: The bytes of its files by name: those that were hashed when it was opened. Nothing is read again.
+        contents: Its files by name, as they were read and hashed when it was opened. Nothing is read again.
     """
 
     folder: Path
     manifest: Manifest
     digest: str
-    contents: Mapping[str, bytes]
+    contents: Mapping[str, memoryview]
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] | None = None) -> "Bundle":
@@ -98,7 +98,7 @@ class Bundle:
             BundleError: The manifest names no such file.
         """
         self.path(name)
-        return self.contents[name]
+        return bytes(self.contents[name])
 
     def network(self, name: str) -> Network:
         """Give one of the bundle's networks, ready for a session.
@@ -106,7 +106,8 @@ class Bundle:
         Raises:
             BundleError: The manifest names no such file.
         """
-        return Network(self.model(name), self.manifest.files[name].sha256)
+        self.path(name)
+        return Network(self.contents[name], self.manifest.files[name].sha256)
 
     def with_network(self, name: str, data: bytes) -> "Bundle":
         """Give the same bundle with another network in the place of one of its own, in memory only.
@@ -120,7 +121,7 @@ class Bundle:
         """
         self.path(name)
         files = {**self.manifest.files, name: FileRecord(hashlib.sha256(data).hexdigest(), len(data))}
-        contents = MappingProxyType({**self.contents, name: data})
+        contents = MappingProxyType({**self.contents, name: memoryview(data)})
         return replace(self, manifest=msgspec.structs.replace(self.manifest, files=files), contents=contents)
 
     def to_json(self) -> dict[str, str]:
@@ -168,7 +169,7 @@ def _refuse_strangers(folder: Path, files: Mapping[str, FileRecord]) -> None:
             raise BundleError(f"{entry.name} is not a file")
 
 
-def _read_files(folder: Path, files: Mapping[str, FileRecord]) -> Mapping[str, bytes]:
+def _read_files(folder: Path, files: Mapping[str, FileRecord]) -> Mapping[str, memoryview]:
     """Read and hash the files in two threads; whatever goes wrong in one of them is raised here.
 
     Raises:
@@ -180,12 +181,12 @@ def _read_files(folder: Path, files: Mapping[str, FileRecord]) -> Mapping[str, b
     return MappingProxyType({name: reading[name].result() for name in sorted(files)})
 
 
-def _read(path: Path, record: FileRecord) -> bytes:
+def _read(path: Path, record: FileRecord) -> memoryview:
     try:
-        with path.open("rb") as file:
-            data = file.read(record.bytes + 1)
+        fits = path.stat().st_size == record.bytes  # what is much too large is not read
+        data = read_into_memory(path) if fits else memoryview(b"")
     except OSError as error:
         raise BundleError(f"{path.name} is missing or cannot be read ({error.strerror})") from error
-    if len(data) != record.bytes or hashlib.sha256(data).hexdigest() != record.sha256:
+    if not fits or len(data) != record.bytes or hashlib.sha256(data).hexdigest() != record.sha256:
         raise BundleError(f"{path.name} is not the file that the manifest describes")
     return data

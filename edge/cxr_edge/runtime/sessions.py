@@ -229,7 +229,7 @@ def _open_on_cpu(model: Model, *, threads: int, spinning: bool, cached: bool) ->
 
 
 def _open(model: Model, providers: list[Any], options: Any) -> Any:
-    source = model.data if isinstance(model, Network) else model
+    source = bytes(model.content) if isinstance(model, Network) else model
     try:
         # Its own fallback prints to where the results go, and then computes on the CPU.
         return onnxruntime.InferenceSession(source, options, providers=providers, enable_fallback=0)

@@ -82,7 +82,7 @@ def test_what_was_hashed_is_what_is_used(copy):
         (copy / name).write_bytes(b"changed")
     assert hashed == {name: record.sha256 for name, record in bundle.manifest.files.items()}
     network = bundle.network("gradcam.onnx")
-    assert hashlib.sha256(network.data).hexdigest() == network.sha256 == hashed["gradcam.onnx"]
+    assert hashlib.sha256(bytes(network.content)).hexdigest() == network.sha256 == hashed["gradcam.onnx"]
     model = load_session(network)
     assert model.provider == "cpu"
 
