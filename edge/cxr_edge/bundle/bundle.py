@@ -26,10 +26,12 @@ class Network:
     """A network of an opened bundle.
 
     Attributes:
-        content: Its ONNX file.
+        path: Where its ONNX file was read.
+        content: What was read.
         sha256: The hash of these bytes in hexadecimal.
     """
 
+    path: Path
     content: memoryview
     sha256: str
 
@@ -67,18 +69,15 @@ class Bundle:
             with (folder / _MANIFEST).open("rb") as file:
                 raw = file.read(_LARGEST_MANIFEST)
         except OSError as error:
-            raise BundleError(f"{folder}: no bundle here (its {_MANIFEST} cannot be read); {cure}") from error
+            raise BundleError(f"no bundle here (its {_MANIFEST} cannot be read)", cure=cure, path=folder) from error
         try:
             manifest = Manifest.from_bytes(raw)
-        except BundleError as error:
-            raise BundleError(f"{folder}: {error}") from error
-        try:
             _refuse_strangers(folder, manifest.files)
             contents = _read_files(folder, manifest.files)
         except OSError as error:
-            raise BundleError(f"{folder}: cannot be read ({error.strerror}); {cure}") from error
+            raise BundleError(f"cannot be read ({error.strerror})", cure=cure, path=folder) from error
         except BundleError as error:
-            raise BundleError(f"{folder}: {error}; {cure}") from error
+            raise BundleError(error.problem, cure=error.cure or cure, path=folder) from error
         return cls(folder, manifest, hashlib.sha256(raw).hexdigest(), contents)
 
     def path(self, name: str) -> Path:
@@ -88,7 +87,8 @@ class Bundle:
             BundleError: The manifest names no such file.
         """
         if name not in self.manifest.files:
-            raise BundleError(f"{self.folder}: the bundle has no {name}; it has {', '.join(self.manifest.files)}")
+            there = ", ".join(self.manifest.files)
+            raise BundleError(f"the bundle has no {name}", cure=f"it has {there}", path=self.folder)
         return self.folder / name
 
     def model(self, name: str) -> bytes:
@@ -106,8 +106,7 @@ class Bundle:
         Raises:
             BundleError: The manifest names no such file.
         """
-        self.path(name)
-        return Network(self.contents[name], self.manifest.files[name].sha256)
+        return Network(self.path(name), self.contents[name], self.manifest.files[name].sha256)
 
     def with_network(self, name: str, data: bytes) -> "Bundle":
         """Give the same bundle with another network in the place of one of its own, in memory only.
@@ -150,7 +149,7 @@ def write_manifest(folder: Path, values: dict[str, Any]) -> Manifest:
     try:
         text = json.dumps({**values, "schema": SCHEMA, "files": files}, indent=2, allow_nan=False) + "\n"
     except ValueError as error:
-        raise BundleError(f"{_MANIFEST}: {error}: it may hold no NaN and no infinity") from error
+        raise BundleError(f"{_MANIFEST}: {error}: it may hold no NaN and no infinity", path=folder) from error
     manifest = Manifest.from_bytes(text.encode())
     write_atomically(folder / _MANIFEST, text.encode())
     return manifest
@@ -164,7 +163,7 @@ def _refuse_strangers(folder: Path, files: Mapping[str, FileRecord]) -> None:
     """
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name not in files and entry.name != _MANIFEST:
-            raise BundleError(f"{entry.name!a} lies there, which the manifest does not name: remove it")
+            raise BundleError(f"{entry.name!a} lies there, which the manifest does not name", cure="remove it")
         if not entry.is_file():
             raise BundleError(f"{entry.name} is not a file")
 

@@ -62,7 +62,7 @@ def test_files_that_the_manifest_does_not_name_are_not_there(copy):
 def test_what_the_manifest_does_not_name_is_a_fault(copy, kind):
     other = copy / "other\x1b.onnx"
     {"file": other.touch, "folder": other.mkdir, "link": lambda: other.symlink_to(copy / "gradcam.onnx")}[kind]()
-    with pytest.raises(BundleError, match="does not name: remove it") as raised:
+    with pytest.raises(BundleError, match="does not name; remove it") as raised:
         Bundle.open(copy)
     assert raised.value.exit_code == 5
     assert str(raised.value).isprintable()
