@@ -15,7 +15,6 @@ from cxr_edge.api import Model, load
 from cxr_edge.errors import InputError
 from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.reading.decode import read_radiograph
-from cxr_edge.results.outcomes import refuse
 from cxr_train.perturbations import PERTURBATIONS
 
 Row = tuple[str, list[float]]
@@ -66,7 +65,7 @@ def show(rows: Iterable[Row], threshold: float) -> list[float]:
     print("| inputs | number | refused | nearest and farthest score, over the threshold |\n|---|---|---|---|")
     for name, values in rows:
         every += values
-        refused = sum(refuse(value, threshold) is not None for value in values)
+        refused = sum(not value <= threshold for value in values)
         relative = np.array(values) / threshold
         print(
             f"| {name} | {len(values)} | {100 * refused / len(values):.1f} % "
@@ -103,7 +102,7 @@ def main() -> None:
     print(f"{gated.bundle.digest[:12]}, {chosen.precision}, threshold {spec.threshold:.4f}\n")
     if chosen.others:
         found = show(others(gated, chosen.others), spec.threshold)
-        refused = sum(refuse(value, spec.threshold) is not None for value in found)
+        refused = sum(not value <= spec.threshold for value in found)
         print(f"\nAll {len(found)} of them: {100 * refused / len(found):.1f} % refused.\n")
     show(chests(gated, chosen.data, chosen.every), spec.threshold)
     if chosen.rounds:

@@ -99,13 +99,38 @@ class Precision(Part, frozen=True):
     loss: dict[str, Any] = {}
 
 
+class ScopeDetector(Part, frozen=True):
+    """What tells the radiographs that the network knows from those of elsewhere; a second output of the gate's graph.
+
+    Attributes:
+        threshold: Log-odds of coming from elsewhere, above which there is no label.
+        method: How it was learned.
+        chosen_on: What the threshold was chosen on.
+        measured: Shares refused of the radiographs that it should know and labelled of the others, by kind and source.
+    """
+
+    threshold: float
+    method: str
+    chosen_on: str
+    measured: dict[str, Any] = {}
+
+
 class GateSpec(Part, frozen=True):
-    """The graph that scores how unlike a chest radiograph an input is; above the threshold it is refused."""
+    """The graph that scores how unlike a chest radiograph an input is; above the threshold it is refused.
+
+    Attributes:
+        file: Its name.
+        threshold: The largest score that is answered.
+        method: How the score was learned.
+        chosen_on: What the threshold was chosen on.
+        scope: What tells whose radiograph it is; None where the graph has no such output.
+    """
 
     file: str
     threshold: float
     method: str
     chosen_on: str
+    scope: ScopeDetector | None = None
 
 
 class LungSpec(Part, frozen=True):
@@ -260,6 +285,10 @@ class Manifest(Part, frozen=True):
             all(each is None or each.file in self.files for each in (self.gate, self.lungs, self.self_test)),
         )
         yield f"the gate's threshold must lie in 0..{_SCORE:g}", self.gate is None or 0 <= self.gate.threshold <= _SCORE
+        yield (
+            f"the scope's threshold must lie in -{_SCORE:g}..{_SCORE:g}",
+            self.gate is None or self.gate.scope is None or abs(self.gate.scope.threshold) <= _SCORE,
+        )
         yield "the lungs' Dice coefficient must lie in 0..1", self.lungs is None or 0 <= self.lungs.dice <= 1
         yield (
             "scope's ages must be none or two of 0..150, the youngest first",

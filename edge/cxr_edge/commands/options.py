@@ -30,7 +30,10 @@ TestTimeAugmentation = Annotated[
         help="Ask about 13 slightly changed copies of each input, too, and state the spread; costs 14 times as much.",
     ),
 ]
-NoGate = Annotated[bool, typer.Option("--no-gate", help="Answer even what looks like no chest radiograph.")]
+NoGate = Annotated[
+    bool,
+    typer.Option("--no-gate", help="Answer what is no chest radiograph, or unlike those that the network knows, too."),
+]
 OperatingPoint = Annotated[
     str | None, typer.Option(metavar="NAME", help="Decision threshold to use.", show_default="the bundle's default")
 ]
