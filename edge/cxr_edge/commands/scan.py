@@ -84,7 +84,7 @@ def scan(
     from cxr_edge.api import load
     from cxr_edge.reading.discovery import Discovery
     from cxr_edge.results.parameters import Parameters
-    from cxr_edge.results.schema import BundleName
+    from cxr_edge.results.schema import BundleRecord
     from cxr_edge.runtime.cores import usable_cores
     from cxr_edge.scan import local
 
@@ -93,7 +93,7 @@ def scan(
     if ray_address and engine != "ray":
         raise UsageError("--ray-address needs --engine ray")
     if engine == "local":
-        local.check_size(workers or usable_cores(), batch_size or 1)
+        local.check_load(workers or usable_cores(), batch_size or 1)
     model = load(
         bundle,
         provider=provider,
@@ -107,7 +107,7 @@ def scan(
     session = model.classifier.session
     parameters = Parameters(
         engine=engine,
-        bundle=BundleName(**model.bundle.to_json()),
+        bundle=BundleRecord(**model.bundle.to_json()),
         provider=session.provider,
         precision=precision,
         operating_point=model.classifier.operating_point,
@@ -129,7 +129,7 @@ def scan(
         from cxr_edge.scan import cluster
 
         spec = model.bundle.manifest.input
-        tally = cluster.scan(
+        tally = cluster.scan_on_cluster(
             discovery,
             parameters,
             out=out,
@@ -142,7 +142,7 @@ def scan(
         )
         stopped = False
     else:
-        tally, stopped = local.scan(
+        tally, stopped = local.scan_locally(
             model,
             discovery,
             parameters,

@@ -34,7 +34,7 @@ class BadLine:
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """A record in a journal.
 
     Attributes:
@@ -48,7 +48,7 @@ class Entry:
     end: int
 
 
-def read_journal(path: Path, *, bad: Callable[[BadLine], None] | None = None) -> Iterator[Entry]:
+def read_journal(path: Path, *, bad: Callable[[BadLine], None] | None = None) -> Iterator[JournalEntry]:
     """Read a journal; a last line that was not written to its end is left out.
 
     Args:
@@ -74,7 +74,7 @@ def read_journal(path: Path, *, bad: Callable[[BadLine], None] | None = None) ->
                     raise UsageError(message) from error
                 bad(BadLine(number, line, str(error)))
             else:
-                yield Entry(record, start, start + len(line))
+                yield JournalEntry(record, start, start + len(line))
             start += len(line)
 
 

@@ -35,7 +35,7 @@ _PATIENCE = 3.0  # seconds for a machine to answer
 _BATCH = 16  # also the rows of a block that waits between the stages: 3 MB of pixels
 
 
-def scan(
+def scan_on_cluster(
     discovery: Discovery,
     parameters: Parameters,
     *,
@@ -104,7 +104,6 @@ def scan(
 
 
 def _import_ray() -> Any:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it would tell its makers about every start
     try:
         import ray
     except ImportError as error:

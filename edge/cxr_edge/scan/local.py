@@ -25,7 +25,7 @@ from cxr_edge.text import printable
 REFRESH = 60.0  # seconds after which the reports of a watched folder are written again, if there is anything new
 
 
-def scan(
+def scan_locally(
     model: Model,
     discovery: Discovery,
     parameters: Parameters,
@@ -64,7 +64,7 @@ def scan(
         OutputError: Results cannot be written.
         BundleError: The network answers NaN.
     """
-    check_size(workers, parameters.batch_size)
+    check_load(workers, parameters.batch_size)
     with (
         _one_thread_each(),
         locked_folder(out, parameters, mode=mode, pictures=pictures) as stale,
@@ -91,7 +91,7 @@ def scan(
         return tally, stop.is_set()
 
 
-def check_size(workers: int, batch_size: int) -> None:
+def check_load(workers: int, batch_size: int) -> None:
     """Check that a scan does not ask for more at once than this machine can do.
 
     Raises:
