@@ -113,7 +113,7 @@ class LimeRecord(Struct, frozen=True, kw_only=True):
     intercept: Finite
     segments: SegmentsRecord
     coefficients: list[CoefficientRecord]
-    seed: Count
+    seed: int
     provider: str
     precision: str
 
