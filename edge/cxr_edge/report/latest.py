@@ -38,7 +38,7 @@ class LatestRecords:
         bad: list[BadLine] = []
         keys = array("Q")  # eight bytes for a path, however long it is and however many there are
         for record in self._records(bad):
-            path = str(record.path).encode("utf-8", "surrogateescape")
+            path = str(record.path).encode("utf-8", "surrogatepass")
             keys.append(int.from_bytes(blake2b(path, digest_size=8).digest()))
         self.left_out = len(bad)
         if bad:
