@@ -24,7 +24,7 @@ from common import test_files as choose_files
 from cxr_edge.api import Model
 from cxr_edge.explanation.lime.explanation import LimeExplanation
 from cxr_edge.prediction.classifier import Classifier
-from cxr_export.simplify import fold_constants
+from cxr_export.edits import fold_constants
 
 Map = NDArray[np.float32]
 STEPS = 20
