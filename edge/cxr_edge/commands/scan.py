@@ -74,12 +74,11 @@ def scan(
     reports = tuple(name for name in parse_formats(formats) if name != "jsonl")  # the journal is always written
     permissions = parse_mode(mode)
     if poll is not None and not watch:
-        raise UsageError("--poll says how --watch looks for files; add --watch")
+        raise UsageError("--poll says how --watch looks for files", cure="add --watch")
     if watch and not find_spec("watchfiles"):
-        raise UsageError("--watch needs watchfiles: run pip install 'cxr-edge[watch]', or scan again now and then")
-    for path in inputs:
-        if out.exists() and path.exists() and out.samefile(path):
-            raise UsageError(f"--out {out} is an input: results would lie among radiographs; take another folder")
+        cure = "run pip install 'cxr-edge[watch]', or scan again now and then"
+        raise UsageError("--watch needs watchfiles", cure=cure)
+    _check_out(out, inputs)
 
     from cxr_edge.api import load
     from cxr_edge.reading.discovery import Discovery
@@ -89,7 +88,8 @@ def scan(
     from cxr_edge.scan import local
 
     if engine == "ray" and (explain != "none" or watch or reports != ("parquet",)):
-        raise UsageError("--engine ray writes answers as Parquet: take --formats parquet, no --explain and no --watch")
+        cure = "take --formats parquet, no --explain and no --watch"
+        raise UsageError("--engine ray writes answers as Parquet", cure=cure)
     if ray_address and engine != "ray":
         raise UsageError("--ray-address needs --engine ray")
     if engine == "local":
@@ -166,6 +166,15 @@ def scan(
         raise InputError("no images found; expected JPEG, PNG, TIFF, BMP or DICOM files", kind="no-images")
     if tally.errors or tally.refused:
         raise typer.Exit(InputError.exit_code)
+
+
+def _check_out(out: Path, inputs: list[Path]) -> None:
+    """Refuse an output folder that is an input under any of its names."""
+    from cxr_edge.errors import UsageError
+
+    if out.exists() and any(path.exists() and out.samefile(path) for path in inputs):
+        problem = f"--out {out} is an input: results would lie among radiographs"
+        raise UsageError(problem, cure="take another folder")
 
 
 def _batch_size(provider: str, precision: str) -> int:

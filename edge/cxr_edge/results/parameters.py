@@ -105,7 +105,8 @@ def read_description(folder: Path) -> Description | None:
         return None
     except (ValueError, RecursionError) as error:
         fault = "nested too deep" if isinstance(error, RecursionError) else error
-        raise UsageError(f"{path}: no description of a scan ({fault}); restore it, or take another --out") from error
+        cure = "restore it, or take another --out"
+        raise UsageError(f"no description of a scan ({str(fault)[:200]})", cure=cure, path=path) from error
 
 
 def differences(before: Parameters, now: Parameters) -> list[str]:

@@ -16,12 +16,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from cxr_edge.errors import InputError, OutputError, UsageError
+from cxr_edge.errors import InputError, UsageError
 from cxr_edge.reading.discovery import Discovery
 from cxr_edge.results.index import Index, State
 from cxr_edge.results.journal import BadLine, keep_bad_lines
 from cxr_edge.results.outcomes import Failure
-from cxr_edge.results.output import PRIVATE, make_folder_below
+from cxr_edge.results.output import PRIVATE, make_folder_below, unwritable
 from cxr_edge.results.parameters import Parameters
 from cxr_edge.results.slices import SLICES, read_slices
 from cxr_edge.scan.folder import locked_folder
@@ -84,7 +84,7 @@ def scan_on_cluster(
             if bad:
                 keep_bad_lines(out, bad)
         except OSError as error:
-            raise OutputError(f"{out}: cannot be written ({error.strerror}); check its permissions") from error
+            raise unwritable(out, error) from error
         _start(ray, address)
         try:
             networks = workers or max(1, int(ray.cluster_resources()["CPU"]) * 3 // 5)
@@ -107,7 +107,7 @@ def _import_ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise UsageError("--engine ray needs Ray: run pip install 'cxr-edge[cpu,ray]'") from error
+        raise UsageError("--engine ray needs Ray", cure="run pip install 'cxr-edge[cpu,ray]'") from error
     return ray
 
 
@@ -117,21 +117,24 @@ def _check_address(address: str) -> None:
     Raises:
         UsageError: Nobody answers, or not as a cluster does.
     """
-    problem = f"--ray-address {address!r}: no Ray cluster answers there; check that it runs, or leave the option out"
+    nobody = UsageError(
+        f"--ray-address {address!r}: no Ray cluster answers there",
+        cure="check that it runs, or leave the option out",
+    )
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address != "auto":
         try:
             with socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE):
                 pass
         except (OSError, ValueError, OverflowError) as error:
-            raise UsageError(problem) from error
+            raise nobody from error
     probe = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False)"
     quick = {"RAY_gcs_rpc_server_connect_timeout_s": "2", "RAY_gcs_rpc_server_reconnect_timeout_s": "2"}
     command = [sys.executable, "-c", probe, address]
     try:
         subprocess.run(command, env={**os.environ, **quick}, capture_output=True, timeout=30, check=True)  # noqa: S603
     except subprocess.SubprocessError as error:
-        raise UsageError(problem) from error
+        raise nobody from error
 
 
 def _start(ray: Any, address: str | None) -> None:
