@@ -64,7 +64,6 @@ def scan(
     answered, or were refused because they look like no chest radiograph.
     """
     from functools import partial
-    from importlib.util import find_spec
 
     from cxr_edge.errors import InputError, UsageError
     from cxr_edge.report import parse_formats, write_reports
@@ -73,11 +72,7 @@ def scan(
 
     reports = tuple(name for name in parse_formats(formats) if name != "jsonl")  # the journal is always written
     permissions = parse_mode(mode)
-    if poll is not None and not watch:
-        raise UsageError("--poll says how --watch looks for files", cure="add --watch")
-    if watch and not find_spec("watchfiles"):
-        cure = "run pip install 'cxr-edge[watch]', or scan again now and then"
-        raise UsageError("--watch needs watchfiles", cure=cure)
+    _check_watch(watch=watch, poll=poll)
     _check_out(out, inputs)
 
     from cxr_edge.api import load
@@ -166,6 +161,18 @@ def scan(
         raise InputError("no images found; expected JPEG, PNG, TIFF, BMP or DICOM files", kind="no-images")
     if tally.errors or tally.refused:
         raise typer.Exit(InputError.exit_code)
+
+
+def _check_watch(*, watch: bool, poll: float | None) -> None:
+    from importlib.util import find_spec
+
+    from cxr_edge.errors import UsageError
+
+    if poll is not None and not watch:
+        raise UsageError("--poll says how --watch looks for files", cure="add --watch")
+    if watch and not find_spec("watchfiles"):
+        cure = "run pip install 'cxr-edge[watch]', or scan again now and then"
+        raise UsageError("--watch needs watchfiles", cure=cure)
 
 
 def _check_out(out: Path, inputs: list[Path]) -> None:
