@@ -88,7 +88,8 @@ def scan_on_cluster(
         _start(ray, address)
         try:
             networks = workers or max(1, int(ray.cluster_resources()["CPU"]) * 3 // 5)
-            new = _new(discovery, index, tally)
+            search = discovery.find()
+            new = _new(search, index, tally)
             while paths := list(islice(new, _SLICE)):
                 _write_slice(ray, records, paths, parameters, bundle=bundle, size=size, networks=networks)
                 if _count(records / _UNFINISHED, index, tally):
@@ -97,6 +98,7 @@ def scan_on_cluster(
                 else:
                     shutil.rmtree(records / _UNFINISHED)
                 sys.stderr.write(f"{tally}\n")
+            tally.skipped = getattr(search, "skipped", tally.skipped)
         finally:
             ray.shutdown()
             index.close()
@@ -190,9 +192,9 @@ def _count(slice_: Path, index: Index, tally: Tally) -> bool:
     return tally.recorded > before
 
 
-def _new(discovery: Discovery, index: Index, tally: Tally) -> Iterator[bytes]:
+def _new(search: Iterator[Path | InputError], index: Index, tally: Tally) -> Iterator[bytes]:
     """Give the paths without an answer or a refusal; those with one are counted. A failure is tried again."""
-    for found in discovery.find():
+    for found in search:
         path = Failure.of(found).path if isinstance(found, InputError) else found
         state = index.state(str(path))
         if state is None or state.failed:

@@ -87,7 +87,9 @@ def scan_locally(
             pipeline = Pipeline(
                 worker, journal, workers=workers, batch_size=parameters.batch_size, stop=stop, report=show
             )
-            tally = pipeline.run(_arriving(discovery, stop, poll) if watch else discovery.find())
+            search = _arriving(discovery, stop, poll) if watch else discovery.find()
+            tally = pipeline.run(search)
+            tally.skipped = getattr(search, "skipped", tally.skipped)  # what watches has no end to count at
         return tally, stop.is_set()
 
 

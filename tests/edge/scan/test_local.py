@@ -1,6 +1,8 @@
 """The engine of one machine, in this process: what one strange file does, what pictures need, what memory allows."""
 
 import json
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +224,25 @@ def test_a_journal_that_is_a_link_is_not_written_through(model: Model, folder: P
     with pytest.raises(UsageError, match=r"results\.jsonl: a link or no regular file"):
         scan(model, folder, out)
     assert victim.read_text() == ""
+
+
+def test_what_the_search_left_out_is_counted(
+    model: Model, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Search:
+        """Files, and a count of what was left out."""
+
+        def __init__(self, _: Discovery) -> None:
+            self.skipped: Counter[str] = Counter()
+            self._files = iter(sorted(folder.iterdir()))
+
+        def __iter__(self) -> Iterator[Path]:
+            return self
+
+        def __next__(self) -> Path:
+            self.skipped["hidden"] += 1
+            return next(self._files)
+
+    monkeypatch.setattr(Discovery, "find", Search)
+    tally, _ = scan(model, folder, tmp_path)
+    assert tally.skipped == {"hidden": COUNT + 1}
