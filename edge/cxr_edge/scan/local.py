@@ -89,7 +89,7 @@ def scan_locally(
             )
             search = _arriving(discovery, stop, poll) if watch else discovery.find()
             tally = pipeline.run(search)
-            tally.skipped = getattr(search, "skipped", tally.skipped)  # what watches has no end to count at
+            tally.skipped.update(getattr(search, "skipped", {}))  # what watches has no end to count at
         return tally, stop.is_set()
 
 

@@ -232,7 +232,7 @@ def test_what_the_search_left_out_is_counted(
     class Search:
         """Files, and a count of what was left out."""
 
-        def __init__(self, _: Discovery) -> None:
+        def __init__(self) -> None:
             self.skipped: Counter[str] = Counter()
             self._files = iter(sorted(folder.iterdir()))
 
@@ -243,6 +243,6 @@ def test_what_the_search_left_out_is_counted(
             self.skipped["hidden"] += 1
             return next(self._files)
 
-    monkeypatch.setattr(Discovery, "find", Search)
+    monkeypatch.setattr(Discovery, "find", lambda _: Search())
     tally, _ = scan(model, folder, tmp_path)
     assert tally.skipped == {"hidden": COUNT + 1}
