@@ -72,15 +72,14 @@ def explain(
     """
     from cxr_edge.api import load
     from cxr_edge.errors import InputError
-    from cxr_edge.explanation.explainer import LimeOptions
-    from cxr_edge.explanation.superpixels import DEFAULT_COUNT
+    from cxr_edge.explanation.options import DEFAULT_SUPERPIXELS, LimeOptions
     from cxr_edge.reading.inputs import find_images
     from cxr_edge.results.record import RESEARCH_USE
 
     how = LimeOptions(
         mode=lime,
         segments=segments,
-        superpixels=superpixels or DEFAULT_COUNT,
+        superpixels=superpixels or DEFAULT_SUPERPIXELS,
         samples=samples,
         seed=seed,
         stability=stability,

@@ -1,5 +1,6 @@
 """Inputs → predictions."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -10,6 +11,19 @@ from cxr_edge.errors import BundleError, UsageError
 from cxr_edge.prediction.gate import DESCRIPTOR, Gate
 from cxr_edge.results.outcomes import Prediction
 from cxr_edge.runtime.sessions import Provider, open_session
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What the network computes for a batch, without a decision.
+
+    Attributes:
+        logodds: float32 [N].
+        features: The last convolutional maps, float32 [N, height, width, channels].
+    """
+
+    logodds: NDArray[np.float32]
+    features: NDArray[np.float32]
 
 
 class Classifier:
@@ -96,12 +110,13 @@ class Classifier:
                 label=self._labels[bool(probability >= self.threshold)],
                 threshold=self.threshold,
                 operating_point=self.operating_point,
+                input=image,
                 features=features,
                 provider=self.session.provider,
                 precision=self.precision,
                 gate_score=score,
             )
-            for logodds, probability, features, score in zip(*outputs, scores, strict=True)
+            for image, logodds, probability, features, score in zip(inputs, *outputs, scores, strict=True)
         )
 
     def probabilities(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -111,3 +126,8 @@ class Classifier:
     def logodds(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Give only the log-odds, float32 [N], of a batch float32 [N, height, width] in 0..255."""
         return self.session.run({"pixels": inputs}, ["logodds"])[0]
+
+    def evaluate(self, inputs: NDArray[np.float32]) -> Evaluation:
+        """Give log-odds and features of a batch float32 [N, height, width] in 0..255."""
+        logodds, features = self.session.run({"pixels": inputs}, ["logodds", "features"])
+        return Evaluation(logodds, features)

@@ -56,6 +56,7 @@ class Prediction:
         label: The positive label if probability ≥ threshold, else the other.
         threshold: The operating point's threshold on the probability, 0..1.
         operating_point: Its name.
+        input: What the network saw, float32 [height, width] in 0..255.
         features: The last convolutional map, float32 [height, width, channels].
         provider: What computed it, `Session.provider`.
         precision: ``fp32`` or ``int8``.
@@ -67,6 +68,7 @@ class Prediction:
     label: str
     threshold: float
     operating_point: str
+    input: NDArray[np.float32]
     features: NDArray[np.float32]
     provider: str
     precision: str

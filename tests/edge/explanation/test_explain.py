@@ -9,9 +9,8 @@ import pytest
 
 from cxr_edge.api import Model, load
 from cxr_edge.errors import UsageError
-from cxr_edge.explanation.explainer import LimeOptions
 from cxr_edge.explanation.lime.engine import DEFAULT_STABILITY, REFERENCE_SAMPLES
-from cxr_edge.explanation.superpixels import DEFAULT_COUNT
+from cxr_edge.explanation.options import DEFAULT_SUPERPIXELS, LimeOptions
 
 PICTURES = {"figure.png", "gradcam.png", "lime-region.png", "lime-whole.png", "lime-pros-cons.png"}
 
@@ -74,7 +73,7 @@ def test_nothing_is_replaced_without_force(tiny_bundle: Path, files: list[Path],
 
 def test_help_states_the_defaults_that_are_used() -> None:
     shown = " ".join(run("--help").stdout.replace("\u2502", " ").split())
-    for default in (DEFAULT_STABILITY, DEFAULT_COUNT, REFERENCE_SAMPLES):
+    for default in (DEFAULT_STABILITY, DEFAULT_SUPERPIXELS, REFERENCE_SAMPLES):
         assert str(default) in shown
 
 

@@ -1,20 +1,18 @@
 """A LIME explanation: coefficients with their intervals, and how they came about."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.errors import UsageError
 from cxr_edge.explanation.lime.estimate import Estimate, Floats
+from cxr_edge.explanation.options import Mode, Score
 from cxr_edge.explanation.superpixels import Superpixels
 
 if TYPE_CHECKING:
     from lime.lime_image import ImageExplanation
-
-Mode = Literal["fast", "reference"]
-Score = Literal["logodds", "probability"]
 
 _Z95 = 1.959964
 
