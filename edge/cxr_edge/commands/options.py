@@ -5,6 +5,23 @@ from typing import Annotated, Literal
 
 import typer
 
+
+def named_path(text: str | Path) -> Path:
+    """Read a path; an empty one is the name of a variable that is not set, and no folder."""
+    if not str(text).strip():
+        raise typer.BadParameter("is empty; name a file or a folder (the current one is .)")
+    return Path(text)
+
+
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILE|FOLDER",
+        parser=named_path,
+        help="JPEG, PNG, TIFF, BMP or DICOM; folders are searched with their sub-folders.",
+        show_default=False,
+    ),
+]
 Bundle = Annotated[
     Path | None, typer.Option("--bundle", help="Folder of another bundle than the installed one.", show_default=False)
 ]

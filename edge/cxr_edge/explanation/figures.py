@@ -15,6 +15,8 @@ from cxr_edge.explanation.rendering import Line, Panel, Picture
 from cxr_edge.reading.radiograph import Radiograph
 from cxr_edge.results.record import RESEARCH_USE
 
+PICTURES = ("figure.png", "gradcam.png", "lime-region.png", "lime-whole.png", "lime-pros-cons.png")
+"""Every picture that `draw` may give."""
 _PANEL = (640, 1000)  # longer side of a panel of the figure: text stays legible, the figure stays openable
 _SINGLE = (448, 4096)  # of a single picture: its own resolution almost always
 
