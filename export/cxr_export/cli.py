@@ -1,4 +1,4 @@
-"""``cxr-export``: bundle, verify, quantize, calibrate, gate, lungs, prepare and card."""
+"""``cxr-export``: bundle, verify, quantize, calibrate, gate, lungs, upgrade and card."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def calibrate(
     from cxr_edge.bundle.bundle import Bundle
     from cxr_export.calibration import recalibrate
 
-    _say(vars(recalibrate(Bundle.open(bundle), calibration)))
+    _say(recalibrate(Bundle.open(bundle), calibration).to_json())
 
 
 @app.command()
@@ -122,18 +122,15 @@ def lungs(
 
 
 @app.command()
-def prepare(
+def upgrade(
     bundle: BundleFolder,
-    blocks: Annotated[
-        bool,
-        typer.Option("--blocks/--no-blocks", help="Add weights laid out for this processor, or take them away."),
-    ] = True,
+    version: Annotated[str, typer.Option(help="The bundle's new version.")],
 ) -> None:
-    """Have a bundle start quicker on processors like this one, with this version of ONNX Runtime."""
+    """Write a bundle of an earlier release anew: same weights and answers, present schema, complete self-test."""
     from cxr_edge.bundle.bundle import Bundle
-    from cxr_export.prepare import prepare_bundle
+    from cxr_export.upgrade import upgrade_bundle
 
-    _say(prepare_bundle(Bundle.open(bundle), blocks=blocks).to_json())
+    _say(upgrade_bundle(Bundle.open(bundle), version=version).to_json())
 
 
 @app.command()

@@ -1,9 +1,11 @@
 """The options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
+
+from cxr_edge.runtime.providers import Provider as ProviderName
 
 
 def named_path(text: str | Path) -> Path:
@@ -25,7 +27,6 @@ Inputs = Annotated[
 Bundle = Annotated[
     Path | None, typer.Option("--bundle", help="Folder of another bundle than the installed one.", show_default=False)
 ]
-ProviderName = Literal["auto", "cpu", "cuda", "openvino", "directml"]  # `accelerators.Provider`, without its imports
 Provider = Annotated[
     ProviderName,
     typer.Option(help="Where to compute. auto takes CUDA if it starts, else the CPU; the others run there or fail."),
@@ -53,4 +54,10 @@ OperatingPoint = Annotated[
 ]
 OutputMode = Annotated[
     str, typer.Option("--mode", metavar="OCTAL", help="Permissions of the folders that are made: 700 is you alone.")
+]
+SkipBad = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad", help="Leave out lines of results.jsonl that are no records, and keep them in results.bad.jsonl."
+    ),
 ]

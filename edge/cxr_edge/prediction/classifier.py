@@ -1,16 +1,16 @@
 """Inputs → predictions."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.bundle.bundle import Bundle
-from cxr_edge.errors import BundleError, UsageError
-from cxr_edge.prediction.gate import DESCRIPTOR, Gate
+from cxr_edge.errors import UsageError
+from cxr_edge.prediction.gate import Gate
 from cxr_edge.results.outcomes import Prediction
-from cxr_edge.runtime.sessions import Provider, open_session
+from cxr_edge.runtime.networks import DESCRIPTOR, open_classifier
+from cxr_edge.runtime.providers import Provider
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Classifier:
     Raises:
         UsageError: The bundle has no such precision or operating point.
         ProviderError: See `open_session`.
-        BundleError: See `open_session`; or the network and the gate do not fit.
+        BundleError: See `open_session`; or the network, the gate and the manifest do not fit.
     """
 
     def __init__(
@@ -75,19 +75,15 @@ class Classifier:
         self.precision = precision
         self.operating_point = operating_point
         self.threshold = manifest.operating_points.points[operating_point].threshold
-        self.session = open_session(
-            partial(bundle.model, manifest.precisions[precision].file),
+        self.session = open_classifier(
+            bundle,
+            precision,
+            descriptor=gate and manifest.gate is not None,
             provider=provider,
             threads=threads,
             spinning=spinning,
-            prepared=bundle.prepared(precision),
         )
         self.gate = Gate(bundle) if gate and manifest.gate else None
-        if self.gate and DESCRIPTOR not in {output.name for output in self.session.inference.get_outputs()}:
-            raise BundleError(
-                f"{bundle.folder}: the {precision} network gives the gate no {DESCRIPTOR}; run cxr-export gate again,"
-                " or answer without it (--no-gate)"
-            )
         negative = next(label for label in manifest.labels if label != manifest.positive)
         self._labels = (negative, manifest.positive)
 
@@ -98,25 +94,28 @@ class Classifier:
             inputs: float32 [N, height, width] in 0..255, from `to_input`.
 
         Returns:
-            N predictions in the same order.
+            N predictions in the same order; see `Prediction.is_finite`.
         """
+        count = len(inputs)
         names = ["logodds", "probability", "features", *([DESCRIPTOR] if self.gate else [])]
-        outputs = self.session.run({"pixels": inputs}, names)
-        scores = self.gate.scores(outputs.pop()).tolist() if self.gate else [None] * len(inputs)
+        logodds, probability, features, *rest = self.session.run({"pixels": inputs}, names)
+        descriptors = rest[0] if rest else [None] * count
+        scores = self.gate.scores(rest[0]).tolist() if self.gate else [None] * count
         return tuple(
             Prediction(
-                logodds=float(logodds),
-                probability=float(probability),
-                label=self._labels[bool(probability >= self.threshold)],
+                logodds=float(logodds[row]),
+                probability=float(probability[row]),
+                label=self._labels[bool(probability[row] >= self.threshold)],
                 threshold=self.threshold,
                 operating_point=self.operating_point,
-                input=image,
-                features=features,
+                features=features[row],
                 provider=self.session.provider,
                 precision=self.precision,
-                gate_score=score,
+                input=inputs[row],
+                gate_score=scores[row],
+                descriptor=descriptors[row],
             )
-            for image, logodds, probability, features, score in zip(inputs, *outputs, scores, strict=True)
+            for row in range(count)
         )
 
     def probabilities(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
