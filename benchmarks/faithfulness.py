@@ -25,7 +25,7 @@ from cxr_edge.api import Model
 from cxr_edge.explanation.lime.explanation import LimeExplanation
 from cxr_edge.explanation.options import LimeOptions
 from cxr_edge.prediction.classifier import Classifier
-from cxr_export.simplify import fold_constants
+from cxr_export.edits import fold_constants
 
 Map = NDArray[np.float32]
 STEPS = 20
