@@ -123,7 +123,7 @@ class Model:
         Raises:
             InputError: The source is no radiograph that can be answered, or no chest radiograph.
             UsageError: An unknown method, map or label; the source was not read.
-            BundleError: The bundle cannot explain, or its network answers NaN.
+            BundleError: The bundle cannot explain.
         """
         self.explainer.check(method=method, target=target, cam=cam)
         return self.explainer.explain(self.predict(source), method=method, target=target, cam=cam, lime=lime)

@@ -23,7 +23,7 @@ from cxr_edge.text import printable
 def explain(
     paths: options.Inputs,
     out: Annotated[
-        Path, typer.Option(parser=options.named_path, metavar="FOLDER", help="Where to write a folder for each input.")
+        Path, typer.Option(parser=options.input_path, metavar="FOLDER", help="Where to write a folder for each input.")
     ] = Path("explanations"),
     mode: options.OutputMode = "700",
     method: Annotated[Method, typer.Option(help="Which explanations.")] = "both",

@@ -8,10 +8,10 @@ import typer
 from cxr_edge.runtime.providers import Provider as ProviderName
 
 
-def named_path(text: str | Path) -> Path:
-    """Read a path; an empty one is the name of a variable that is not set, and no folder."""
-    if not str(text).strip():
-        raise typer.BadParameter("is empty; name a file or a folder (the current one is .)")
+def input_path(text: str | Path) -> Path:
+    """Read a path; an empty one would mean the current folder, and is mostly an unset variable."""
+    if text == "":
+        raise typer.BadParameter("an empty path; is a variable unset? The current folder is .")
     return Path(text)
 
 
@@ -19,7 +19,7 @@ Inputs = Annotated[
     list[Path],
     typer.Argument(
         metavar="FILE|FOLDER",
-        parser=named_path,
+        parser=input_path,
         help="JPEG, PNG, TIFF, BMP or DICOM; folders are searched with their sub-folders.",
         show_default=False,
     ),

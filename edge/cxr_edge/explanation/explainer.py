@@ -138,9 +138,9 @@ class Explainer:
             lime: How LIME is to run; None means its defaults.
 
         Raises:
-            InputError: The answer is a refusal: there is no label to explain.
+            InputError: The answer is a refusal: there is no label to explain. Or the network gives NaN.
             UsageError: See `check`.
-            BundleError: The bundle cannot explain, or the network answers NaN.
+            BundleError: The bundle cannot explain.
         """
         label = self.check(method=method, target=target, cam=cam) or answer.label
         if refusal := answer.refusal:

@@ -90,8 +90,8 @@ def write_explanation(explanation: Explanation, folder: Path) -> None:
             former.rename(folder)
             raise
     except OSError as error:
-        message = f"{folder}: cannot be written ({error.strerror}); check its permissions and the space left"
-        raise OutputError(message) from error
+        problem = f"cannot be written ({error.strerror})"
+        raise OutputError(problem, cure="check its permissions and the space left", path=folder) from error
     finally:
         if beside is not None:
             shutil.rmtree(beside, ignore_errors=True)

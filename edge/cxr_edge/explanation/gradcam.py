@@ -1,12 +1,14 @@
 """Grad-CAM from the features of a prediction already made; the network itself does not run again."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.errors import InputError
 from cxr_edge.explanation.options import CamMethod
 from cxr_edge.runtime.sessions import Provider, open_session
 
@@ -98,6 +100,9 @@ class GradCam:
             features: float32 [h, w, c], `Prediction.features`.
             target: One of the bundle's labels.
             method: Which map.
+
+        Raises:
+            InputError: The map is not finite.
         """
         if method == "gradcam":
             raw = self._run(features, target, "map")
@@ -105,12 +110,24 @@ class GradCam:
             raw = np.maximum((self.gradients(features, target) * features).sum(axis=2), 0.0)
         else:
             raw = _plus_plus(features, self.gradients(features, target))
+        check_finite(raw, "its map")
         return SaliencyMap(raw, method, target)
 
     def _run(self, features: NDArray[np.float32], target: str, output: str) -> NDArray[np.float32]:
         index = np.array([self.labels.index(target)], np.int64)
         value: NDArray[np.float32] = self.session.run({"features": features[None], "target": index}, [output])[0][0]
         return value
+
+
+def check_finite(values: NDArray[np.floating[Any]], subject: str) -> None:
+    """Refuse what is no number, before anything is drawn or recorded of it.
+
+    Raises:
+        InputError: A value is NaN or infinite; no other input is concerned.
+    """
+    if not np.isfinite(values).all():
+        problem = f"the network gives no finite number for {subject}"
+        raise InputError(problem, kind="not-finite", cure="check how it was stored")
 
 
 def _plus_plus(features: NDArray[np.float32], gradients: NDArray[np.float32]) -> NDArray[np.float32]:

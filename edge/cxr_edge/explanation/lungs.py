@@ -125,7 +125,9 @@ class LungSegmenter:
     def __init__(self, bundle: Bundle, *, provider: Provider = "auto", threads: int | None = None) -> None:
         spec = bundle.manifest.lungs
         if spec is None:
-            raise BundleError(f"{bundle.folder}: has nothing that outlines lungs; add it with cxr-export lungs")
+            raise BundleError(
+                "has nothing that outlines lungs", cure="add it with cxr-export lungs", path=bundle.folder
+            )
         self.session = open_session(bundle.model(spec.file), provider=provider, threads=threads)
 
     def outline(self, image: NDArray[np.float32]) -> LungOutline:

@@ -68,14 +68,12 @@ class LimeOptions:
         if self.budget is not None:
             _check_between("budget", self.budget, math.inf, "seconds above 0")
         if self.mode == "reference" and (self.stability is not None or self.budget is not None):
-            raise UsageError("stability and budget steer the fast mode; the reference mode takes samples only")
+            raise UsageError("stability and budget steer the fast mode", cure="give the reference mode samples only")
         if self.mode == "fast" and self.score == "probability":
-            raise UsageError("the fast mode explains the log-odds; take the reference mode for the probability")
+            raise UsageError("the fast mode explains the log-odds", cure="take the reference mode for the probability")
         if self.segments == "quickshift" and find_spec("skimage") is None:
-            raise UsageError(
-                "quickshift superpixels need scikit-image, which is not installed: run pip install 'cxr-edge[lime]' or"
-                " choose --segments slic"
-            )
+            cure = "run pip install 'cxr-edge[lime]' or choose --segments slic"
+            raise UsageError("quickshift superpixels need scikit-image, which is not installed", cure=cure)
 
 
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:

@@ -243,7 +243,7 @@ def test_wrong_usage_exits_with_2_before_a_file_is_read(
 def test_a_variable_that_is_not_set_is_no_folder(arguments: tuple[str, ...]) -> None:
     done = run(*arguments)
     assert done.returncode == 2
-    assert "is empty" in done.stderr
+    assert "empty path" in done.stderr
 
 
 def test_target_and_method(model: Model, files: list[Path]) -> None:

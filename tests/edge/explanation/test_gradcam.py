@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.errors import InputError
 from cxr_edge.explanation.gradcam import GradCam, SaliencyMap
 from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.prediction.preprocess import to_input
@@ -56,6 +57,14 @@ def test_relatives_are_made_of_the_same_two_tensors(gradcam: GradCam, features: 
     alpha = np.where(gradients != 0, gradients**2 / (2 * gradients**2 + gradients**3 * sums + 1e-30), 0)
     weights = (alpha * np.maximum(gradients, 0)).sum((0, 1))
     np.testing.assert_allclose(plus.raw, np.maximum(features[0] @ weights, 0), rtol=1e-4)
+
+
+def test_a_map_that_is_no_number_is_an_error_of_the_input(gradcam: GradCam, features: list[np.ndarray]) -> None:
+    broken = features[0].copy()
+    broken[3, 4, 2] = np.inf
+    for method in ("gradcam", "hirescam", "gradcam++"):
+        with pytest.raises(InputError, match="no finite number"):
+            gradcam.explain(broken, "PNEUMONIA", method=method)
 
 
 def test_upsampling_keeps_place_for_any_aspect_ratio() -> None:

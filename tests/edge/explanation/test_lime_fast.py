@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cxr_edge.bundle.bundle import Bundle
-from cxr_edge.errors import BundleError
+from cxr_edge.errors import InputError
 from cxr_edge.explanation.gradcam import GradCam
 from cxr_edge.explanation.lime import perturbations
 from cxr_edge.explanation.lime.engine import Lime
@@ -213,9 +213,10 @@ def test_a_constant_picture_is_flat_and_says_so(engine: Lime) -> None:
     assert not flat.coefficients.any()
 
 
-def test_nan_from_the_network_is_an_error(engine: Lime, image: np.ndarray) -> None:
+def test_nan_from_the_network_is_an_error_of_the_input(engine: Lime, image: np.ndarray) -> None:
     broken = image.copy()
     broken[100, 100] = np.nan
     for mode in ("fast", "reference"):
-        with pytest.raises(BundleError, match="nan"):
+        with pytest.raises(InputError, match="no finite number") as caught:
             engine.explain(broken, "NORMAL", LimeOptions(mode=mode, segments="grid", samples=80))
+        assert caught.value.kind == "not-finite"

@@ -9,13 +9,11 @@ design, 0.66, and about six times as many to reach 0.95.
 import hashlib
 import time
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.errors import BundleError
-from cxr_edge.explanation.gradcam import GradCam
+from cxr_edge.explanation.gradcam import GradCam, check_finite
 from cxr_edge.explanation.lime import perturbations
 from cxr_edge.explanation.lime.estimate import TOP, Estimate, expected_overlap
 from cxr_edge.explanation.lime.explanation import LimeExplanation
@@ -83,7 +81,7 @@ class Lime:
             regions: The partition to explain by instead of the one that ``options`` asks for.
 
         Raises:
-            BundleError: The network answers NaN or infinity.
+            InputError: The network gives NaN or infinity for a perturbed copy.
         """
         options = options or LimeOptions()
         start = time.monotonic()
@@ -137,7 +135,7 @@ class Lime:
         scores = np.empty(samples)
         for part, inputs in Perturber(image, regions).batches(masks):
             scores[part] = ask(inputs)
-        _check_finite(scores, self.classifier)
+        check_finite(scores, "a perturbed copy of it")
         if target != self._positive:
             scores = (1.0 if score == "probability" else 0.0) - scores
         estimate = fit_ridge(masks, scores)
@@ -149,7 +147,7 @@ class Lime:
         scores = np.empty(len(masks))
         for part, inputs in perturber.batches(masks):
             scores[part] = self.classifier.logodds(inputs)
-        _check_finite(scores, self.classifier)
+        check_finite(scores, "a perturbed copy of it")
         signs = masks * 2.0 - 1.0
         half = signs.T @ scores / len(masks)
         mean = float(scores.mean())
@@ -235,7 +233,7 @@ class _Run:
     def _score(self, masks: perturbations.Masks) -> None:
         for part, inputs in self._perturber.batches(masks):
             found = self._lime.classifier.evaluate(inputs)
-            _check_finite(found.logodds, self._lime.classifier)
+            check_finite(found.logodds, "a perturbed copy of it")
             if self._gradient is None:
                 self._gradient = self._lime.gradcam.logodds_gradients(found.features.mean(axis=0))
             contributions = np.einsum("nhwc,hwc->nhw", found.features, self._gradient).reshape(len(inputs), -1)
@@ -249,12 +247,3 @@ def _even(samples: float) -> int:
 def _derive(image: NDArray[np.float32], options: tuple[object, ...]) -> int:
     content = image.tobytes() + repr((image.shape, options)).encode()
     return int.from_bytes(hashlib.blake2b(content, digest_size=4).digest(), "big")
-
-
-def _check_finite(scores: NDArray[np.floating[Any]], classifier: Classifier) -> None:
-    if not np.isfinite(scores).all():
-        manifest = classifier.bundle.manifest
-        raise BundleError(
-            f"the network of bundle {manifest.name} answers {scores[~np.isfinite(scores)][0]} for a perturbed copy of "
-            "the radiograph, expected a finite number; export the bundle again or use another with --bundle"
-        )

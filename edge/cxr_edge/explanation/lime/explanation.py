@@ -105,7 +105,7 @@ class LimeExplanation:
         try:
             from lime.lime_image import ImageExplanation  # optional, takes 1.8 s to import
         except ImportError as error:
-            raise UsageError("the lime package is not installed: run pip install 'cxr-edge[lime]'") from error
+            raise UsageError("the lime package is not installed", cure="run pip install 'cxr-edge[lime]'") from error
         explanation = ImageExplanation(np.repeat(self.image[:, :, None], 3, axis=2), self.superpixels.labels)
         whole = 1.0 if self.score == "probability" else 0.0
         for index, label in enumerate(self.labels):
