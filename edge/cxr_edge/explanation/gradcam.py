@@ -102,8 +102,9 @@ class GradCam:
             method: Which map.
 
         Raises:
-            InputError: The map is not finite.
+            InputError: The features or the map are not finite.
         """
+        check_finite(features, "its features")
         if method == "gradcam":
             raw = self._run(features, target, "map")
         elif method == "hirescam":
