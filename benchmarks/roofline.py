@@ -27,7 +27,7 @@ from common import parser, table
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.runtime.sessions import Session, open_session
 from cxr_export.blocks import unfolded
-from peers.rounds import take_turns
+from rounds import take_turns
 
 BAR = 0.90
 RUNS = ("what", "GFLOP/s", "of the peak", "of the roofline")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from common import parser, table
 from peers.network import plain_export
-from peers.rounds import Ratio, Seconds
+from rounds import Ratio, Seconds
 
 _PREAMBLE = "import sys, time, numpy, onnxruntime, cxr_edge.prediction.classifier\nstart = time.perf_counter()\n"
 _PLAIN = "session = onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])\n"

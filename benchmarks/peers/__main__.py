@@ -29,10 +29,10 @@ from peers import by_dianna, by_keras, by_lime, by_litert, by_openvino, by_torch
 from peers.network import Network, plain_export
 from peers.peer import Skipped, gather
 from peers.report import Bar, markdown
-from peers.rounds import Ratio
 from roofline import BAR as ROOFLINE
 from roofline import PROFILE, RUNS
 from roofline import measure as roofline
+from rounds import Ratio
 from session_start import BAR as START
 from session_start import measure as start
 

@@ -9,7 +9,7 @@ from cxr_edge.bench.environment import Environment
 from cxr_edge.bundle.bundle import Bundle
 from peers.contests import FAST, REFERENCE, Contest
 from peers.peer import Skipped
-from peers.rounds import Ratio
+from rounds import Ratio
 
 _PACKAGES = (
     *("numpy", "onnxruntime", "openvino", "keras", "tensorflow-cpu", "ai-edge-litert", "torch", "captum", "lime"),

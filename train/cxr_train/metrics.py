@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 Floats = NDArray[np.float64]
@@ -15,7 +16,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and the 95 % interval of its patient bootstrap (Efron and Tibshirani 1993, section 13.3)."""
+    """A figure and its 95 % interval.
+
+    The interval is that of a bootstrap of patients (Efron and Tibshirani 1993, section 13.3), and for a share of 0 or
+    1, whose bootstrap has no width, that of Wilson (1927).
+    """
 
     value: float
     low: float
@@ -91,7 +96,34 @@ def bootstrapped(
         figures(labels[rows], probability[rows], threshold)
         for rows in resampled(patients, resamples=resamples, seed=seed)
     ]
-    return {name: _estimate(value, [each[name] for each in drawn]) for name, value in measured.items()}
+    found = {name: _estimate(value, [each[name] for each in drawn]) for name, value in measured.items()}
+    called, positive = probability >= threshold, labels == 1
+    shares = {"recall": positive, "specificity": ~positive, "precision": called, "accuracy": np.ones(len(labels), bool)}
+    for name, rows in shares.items():
+        if measured[name] in {0.0, 1.0}:
+            found[name] = certain_share(measured[name], np.asarray(patients)[rows].tolist())
+    return found
+
+
+def proportion(part: int, whole: int) -> Estimate:
+    """The share of some independent trials, with its interval (Wilson 1927); NaN without a trial."""
+    if not whole:
+        return Estimate(np.nan, np.nan, np.nan)
+    interval = binomtest(part, whole).proportion_ci(method="wilson")
+    return Estimate(part / whole, float(interval.low), float(interval.high))
+
+
+def certain_share(value: float, patients: Sequence[str]) -> Estimate:
+    """A share of images that is 0 or 1, with its interval.
+
+    The images of a patient are not independent, so each patient counts as one trial.
+
+    Args:
+        value: 0 or 1.
+        patients: Who each image shows that the share is of.
+    """
+    whole = len(set(patients))
+    return proportion(round(value * whole), whole)
 
 
 def estimate(

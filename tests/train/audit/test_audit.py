@@ -10,9 +10,8 @@ from typer.testing import CliRunner
 
 from cxr_edge.errors import UsageError
 from cxr_train.audit.audit import Plan, audit
-from cxr_train.audit.bars import BARS, Bar
-from cxr_train.audit.originals import pair_up
-from cxr_train.audit.record import plain, read_record
+from cxr_train.audit.record import BARS, Bar, plain, read_record
+from cxr_train.audit.refusals import pair_up
 from cxr_train.cli import app
 
 DATA = Path(__file__).parents[2] / "data"

@@ -17,22 +17,13 @@ from rich.console import Console
 from cxr_edge import __version__
 from cxr_edge.api import Model, load
 from cxr_edge.errors import OutputError, UsageError
-from cxr_train.audit.attributes import attributes
-from cxr_train.audit.bars import BARS
-from cxr_train.audit.discrimination import discriminate
-from cxr_train.audit.evidence import ClassEvidence, evidence
-from cxr_train.audit.figures import draw
-from cxr_train.audit.gallery import hang
-from cxr_train.audit.markers import mark
-from cxr_train.audit.originals import compare_originals, pair_up
-from cxr_train.audit.outlines import outlines
-from cxr_train.audit.page import write_page
-from cxr_train.audit.probes import hide_lungs, probe
-from cxr_train.audit.record import FILE, SCHEMA, plain, read_record, write_record
-from cxr_train.audit.refusals import check_others, refusals
-from cxr_train.audit.reliability import reliability
-from cxr_train.audit.setting import Setting
-from cxr_train.audit.shortcuts import shortcuts
+from cxr_train.audit.answers import Setting
+from cxr_train.audit.discrimination import attributes, discriminate, reliability, shortcuts
+from cxr_train.audit.evidence import ClassEvidence, draw_gallery, evidence, outlines
+from cxr_train.audit.page import draw_figures, write_page
+from cxr_train.audit.record import BARS, FILE, SCHEMA, plain, read_record, write_record
+from cxr_train.audit.refusals import check_others, compare_originals, pair_up, refusals
+from cxr_train.audit.robustness import hide_lungs, mark, probe
 from cxr_train.dataset import find_samples, read_images, read_masks
 
 FIGURES = "figures"
@@ -114,9 +105,9 @@ def audit(plan: Plan, out: Path) -> dict[str, Any]:
     values["bars"] = [bar.judge(values) for bar in BARS]
     write_record(out / FILE, values)
     _say("figures and page")
-    draw([values, *beside], out / FIGURES)
-    hung = hang(setting, where, out / FIGURES) if where else ()
-    write_page(out / "audit.html", [values, *beside], figures=out / FIGURES, hung=hung)
+    draw_figures([values, *beside], out / FIGURES)
+    gallery = draw_gallery(setting, where, out / FIGURES) if where else ()
+    write_page(out / "audit.html", [values, *beside], figures=out / FIGURES, gallery=gallery)
     return values
 
 
@@ -126,25 +117,24 @@ def _measure(
     known = attributes(setting.images)
     _say("discrimination, calibration and shortcuts")
     out: dict[str, Any] = {
-        "discrimination": discriminate(setting, known).to_json(),
-        "reliability": reliability(setting).to_json(),
-        "shortcuts": [each.to_json() for each in shortcuts(setting, known)],
+        "discrimination": discriminate(setting, known),
+        "reliability": reliability(setting),
+        "shortcuts": shortcuts(setting, known),
         "probes": [],
     }
-    for outcome in probe(setting):
-        _say(f"probe {outcome.name}: {100 * outcome.flips.value:.1f} % of the labels flip")
-        out["probes"].append(outcome.to_json())
+    for change in probe(setting):
+        _say(f"probe {change.name}: {100 * change.flips.value:.1f} % of the labels flip")
+        out["probes"].append(change)
     _say("markers")
-    out["markers"] = mark(setting).to_json()
+    out["markers"] = mark(setting)
     _say("gate")
-    out["gate"] = refusals(setting, plan.others).to_json()
-    out["originals"] = None if pairs is None else compare_originals(setting, pairs).to_json()
+    out["gate"] = refusals(setting, plan.others)
+    out["originals"] = None if pairs is None else compare_originals(setting, pairs)
     _say("evidence: Grad-CAM and LIME")
-    where, hidden = evidence(setting, lime=plan.lime), hide_lungs(setting)
-    out["evidence"] = where and {name: each.to_json() for name, each in where.items()}
-    outlined = outlines(setting, where)
-    out["outlines"] = outlined and outlined.to_json()
-    out["hidden"] = hidden and hidden.to_json()
+    where = evidence(setting, lime=plan.lime)
+    out["evidence"] = where
+    out["outlines"] = outlines(setting, where)
+    out["hidden"] = hide_lungs(setting)
     return out, where
 
 
@@ -177,7 +167,8 @@ def _heading(model: Model, setting: Setting, plan: Plan) -> dict[str, Any]:
             "unreadable": [path.name for path, _ in images.unreadable],
             "masked": int(setting.masked.sum()),
         },
-        "interval": f"95 %, {plan.resamples} bootstrap samples of patients, seed {plan.seed}",
+        "interval": f"95 %, {plan.resamples} bootstrap samples of patients, seed {plan.seed};"
+        " of shares of 0 and 1 that of Wilson",
     }
 
 
