@@ -85,6 +85,11 @@ class Options(argparse.ArgumentParser):
         action = self.add_argument(flag, type=int, default=default, help=help)
         self._quick[action.dest] = quick
 
+    def levels(self, flag: str, default: list[float]) -> None:
+        """Adds any number of numbers; none in quick mode."""
+        action = self.add_argument(flag, type=float, nargs="*", default=default)
+        self._quick[action.dest] = []
+
     def with_bundle(self) -> "Options":
         """Adds which bundle to take, and how many threads."""
         self.add_argument("--bundle", type=Path, default=None, help="another bundle than the installed one")
@@ -161,7 +166,6 @@ def package_lime(
         np.repeat(image[:, :, None], 3, axis=2),
         probabilities,
         num_samples=samples,
-        progress_bar=False,
         segmentation_fn=lambda _: regions.labels,
     )
     pairs = dict(explained.local_exp[1])

@@ -27,7 +27,6 @@ from cxr_edge.prediction.classifier import Classifier
 from cxr_export.blocks import unfolded
 
 Map = NDArray[np.float32]
-STEPS = 20
 CHANCE = "random 7 x 7 map"
 
 
@@ -65,14 +64,14 @@ def methods(reference: int) -> dict[str, Callable[[Model, Map, int], Map]]:
     return found
 
 
-def curves(model: Model, image: Map, attribution: Map) -> tuple[float, float]:
+def curves(model: Model, image: Map, attribution: Map, steps: int) -> tuple[float, float]:
     """Insertion and deletion area of one map."""
     blurred = cv2.GaussianBlur(image, (0, 0), 10)
     order = np.argsort(-attribution.ravel(), kind="stable")
     rank = np.empty(order.size, np.int64)
     rank[order] = np.arange(order.size)
     rank = rank.reshape(image.shape)
-    cuts = np.linspace(0, order.size, STEPS + 1).astype(int)
+    cuts = np.linspace(0, order.size, steps + 1).astype(int)
     inserted = np.stack([np.where(rank < cut, image, blurred) for cut in cuts])
     deleted = np.stack([np.where(rank < cut, blurred, image) for cut in cuts])
     (prediction,) = model.classifier.predict(image[None])
@@ -125,6 +124,7 @@ def main() -> None:
     """Measure and print."""
     options = parser(__doc__)
     options.number("--radiographs", 100, quick=2)
+    options.number("--steps", 20, quick=3, help="of insertion and deletion")
     options.number("--reference", 1000, quick=0, help="samples of LIME's reference mode, 0 leaves it out")
     arguments = options.read()
     model = model_for(arguments)
@@ -140,7 +140,7 @@ def main() -> None:
         area = {label: [] for label in LABELS}
         for number, (file, image, mask) in enumerate(zip(files, images, masks, strict=True)):
             attribution = run(model, image, number)
-            one, other = curves(model, image, attribution)
+            one, other = curves(model, image, attribution, arguments.steps)
             insertion.append(one)
             deletion.append(other)
             if mask is not None:
