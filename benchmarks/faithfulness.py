@@ -12,11 +12,10 @@ out LIME's reference mode, which takes most of the time.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
-from types import MappingProxyType
 
 import cv2
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
@@ -24,7 +23,7 @@ from common import LABELS, inputs_of, mean_interval, model_for, parser, spearman
 from cxr_edge.api import Model
 from cxr_edge.explanation.lime.explanation import LimeExplanation
 from cxr_edge.prediction.classifier import Classifier
-from cxr_export.blocks import unfolded
+from cxr_export.simplify import fold_constants
 
 Map = NDArray[np.float32]
 CHANCE = "random 7 x 7 map"
@@ -86,7 +85,7 @@ def curves(model: Model, image: Map, attribution: Map, steps: int) -> tuple[floa
 def randomised(model: Model) -> Model:
     """The same network with the weights inside every convolution shuffled."""
     name = model.bundle.manifest.precisions["fp32"].file
-    graph = unfolded(model.bundle.model(name))
+    graph = fold_constants(onnx.load_from_string(model.bundle.model(name)))
     random = np.random.default_rng(0)
     kernels = {node.input[1] for node in graph.graph.node if node.op_type == "Conv"}
     for tensor in graph.graph.initializer:
@@ -94,10 +93,7 @@ def randomised(model: Model) -> Model:
             values = numpy_helper.to_array(tensor)
             shuffled = random.permutation(values.ravel()).reshape(values.shape)
             tensor.CopyFrom(numpy_helper.from_array(shuffled, tensor.name))
-    models = MappingProxyType({**model.bundle.models, name: graph.SerializeToString()})
-    manifest = model.bundle.manifest
-    precisions = {"fp32": replace(manifest.precisions["fp32"], prepared=None)}
-    bundle = replace(model.bundle, models=models, manifest=replace(manifest, precisions=precisions))
+    bundle = model.bundle.with_network(name, graph.SerializeToString())
     return Model(Classifier(bundle, provider="cpu", threads=model.classifier.session.threads))
 
 
