@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cxr_edge.errors import UsageError
-from cxr_train.audit.audit import Plan, audit
+from cxr_train.audit import Plan, audit
 from cxr_train.audit.record import BARS, Bar, plain, read_record
 from cxr_train.audit.refusals import pair_up
 from cxr_train.cli import app

@@ -12,10 +12,9 @@ from sklearn.metrics import roc_auc_score
 from cxr_edge.api import Model
 from cxr_edge.results.outcomes import Prediction
 from cxr_train.dataset import Images
-from cxr_train.metrics import Estimate, bootstrapped_mean, certain_share, estimate
+from cxr_train.metrics import Estimate, Floats, bootstrapped_mean, certain_share, estimate
+from cxr_train.perturbations import Levels
 
-Levels = NDArray[np.uint8]
-Floats = NDArray[np.float64]
 Rows = NDArray[np.bool_]
 UNKNOWN, LUNG = 127, 255
 """Values of a lung mask beside 0, which is outside."""

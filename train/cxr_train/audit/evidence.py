@@ -15,8 +15,9 @@ from cxr_edge.explanation.evidence import weigh
 from cxr_edge.explanation.rendering import Picture, grey_picture, heat, outline, tint
 from cxr_edge.reading.radiograph import Radiograph, Source
 from cxr_edge.results.outcomes import Prediction
-from cxr_train.audit.answers import LUNG, UNKNOWN, Levels, Setting
+from cxr_train.audit.answers import LUNG, UNKNOWN, Setting
 from cxr_train.metrics import Estimate, dice
+from cxr_train.perturbations import Levels
 
 Weights = NDArray[np.float32]
 _SIDE = 320

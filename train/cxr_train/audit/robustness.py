@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_train.audit.answers import LUNG, Change, Levels, Rows, Setting, answer, compare
+from cxr_train.audit.answers import LUNG, Change, Rows, Setting, answer, compare
 from cxr_train.metrics import Estimate
-from cxr_train.perturbations import PERTURBATIONS
+from cxr_train.perturbations import PERTURBATIONS, Levels
 
 Variation = Callable[[Levels], Levels]
 _MARKERS = ("marker R", "marker L")
