@@ -10,6 +10,8 @@ Example:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cxr_edge import telemetry
+
 if TYPE_CHECKING:
     from cxr_edge.api import Model, load
     from cxr_edge.errors import BundleError, CxrEdgeError, InputError, ProviderError, UsageError
@@ -32,6 +34,8 @@ __all__ = [
     "load",
     "read_radiograph",
 ]
+
+telemetry.switch_off()  # every way into this program passes here before it imports one of the libraries
 
 _MODULES = {
     **dict.fromkeys(("Model", "load"), "api"),

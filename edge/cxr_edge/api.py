@@ -168,21 +168,24 @@ def load(
         UsageError: The bundle has no such precision or operating point, or ``threads`` is out of bounds.
     """
     with ThreadPoolExecutor(2) as pool:
-        # Hashing and loading the network need no interpreter: the libraries are imported meanwhile.
+        # Hashing the bundle and loading the network need no interpreter: the libraries are imported meanwhile.
         opening = pool.submit(Bundle.open, bundle)
-        decoding = pool.submit(import_module, "cxr_edge.reading.decode")
-        from cxr_edge.prediction.classifier import Classifier
+        from cxr_edge.prediction.classifier import Classifier  # with NumPy and ONNX Runtime
 
-        classifier = Classifier(
-            opening.result(),
-            provider=provider,
-            threads=threads,
-            precision=precision,
-            operating_point=operating_point,
-            gate=gate,
-            spinning=spinning,
+        loading = pool.submit(
+            lambda: Classifier(
+                opening.result(),
+                provider=provider,
+                threads=threads,
+                precision=precision,
+                operating_point=operating_point,
+                gate=gate,
+                spinning=spinning,
+            )
         )
-        decoding.result()
+        for module in ("reading.decode", "prediction.preprocess", "prediction.scope"):  # with OpenCV
+            import_module(f"cxr_edge.{module}")
+        classifier = loading.result()
     return Model(classifier, test_time_augmentation=test_time_augmentation)
 
 

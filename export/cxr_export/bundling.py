@@ -10,7 +10,8 @@ import numpy as np
 
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.bundle.manifest import PREPROCESSING, SCHEMA
-from cxr_edge.runtime.self_test import GOLDEN_FILE, Comparison, Questions, self_test
+from cxr_edge.runtime.reference import GOLDEN_FILE, ReferenceInputs
+from cxr_edge.runtime.self_test import Comparison, self_test
 from cxr_export.dataset import Dataset
 from cxr_export.errors import ParityError
 from cxr_export.folders import check_replaceable, replacing, seal
@@ -53,9 +54,10 @@ def write_bundle(
         (folder / "classifier.onnx").write_bytes(simplify(classifier_graph(run)).SerializeToString())
         (folder / "gradcam.onnx").write_bytes(simplify(gradcam_graph(run)).SerializeToString())
         inputs = np.rint(np.concatenate([radiographs, noise(_GOLDEN_NOISE, size=run.input_size)]))
-        questions = Questions(inputs.astype(np.float32), np.arange(len(inputs)) % 2)
-        stored = {"inputs": inputs.astype(np.uint8), "target": questions.target, **vars(keras_answers(run, questions))}
-        np.savez_compressed(folder / GOLDEN_FILE, **stored)
+        reference = ReferenceInputs(inputs.astype(np.float32), np.arange(len(inputs)) % 2)
+        answers = keras_answers(run, reference).to_arrays()
+        arrays = {"inputs": inputs.astype(np.uint8), "target": reference.target, **answers}
+        np.savez_compressed(folder / GOLDEN_FILE, **arrays)
         seal(folder, _describe(run, dataset, version), dataset)
         report = self_test(Bundle.open(folder))
         if report.faults:
@@ -82,7 +84,7 @@ def _describe(run: Run, dataset: Dataset, version: str) -> dict[str, Any]:
         "tools": _tools(),
         "licence": f"MIT{' (fine-tuned from the MobileNet weights of Keras, Apache-2.0)' if tuned else ''}",
         "data": dataset.to_json(),
-        "scope": None if dataset.scope is None else vars(dataset.scope),
+        "scope": None if dataset.scope is None else dataset.scope.to_json(),
     }
 
 

@@ -14,7 +14,7 @@ from onnx import helper
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.bundle.manifest import Calibration
 from cxr_edge.errors import UsageError
-from cxr_edge.runtime.self_test import GOLDEN_FILE
+from cxr_edge.runtime.reference import GOLDEN_FILE
 from cxr_export.errors import ConversionError
 from cxr_export.folders import dataset_of, replacing, seal
 from cxr_export.simplify import drop_unused, set_constant

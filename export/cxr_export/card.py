@@ -64,7 +64,7 @@ Recall and specificity in this table are those of the images the thresholds were
   of a right answer (Arun et al. 2021; Saporta et al. 2022).
 
 `golden.npz` holds a few radiographs of the training data's test folder, under that data's licence, with Keras' answers
-to them: `cxr-edge verify` compares them with this machine's.
+to them and the other networks' by ONNX Runtime: `cxr-edge verify` compares them with this machine's.
 """
 
 

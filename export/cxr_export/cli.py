@@ -1,4 +1,4 @@
-"""``cxr-export``: bundle, verify, quantize, calibrate, gate, lungs and card."""
+"""``cxr-export``: bundle, verify, quantize, calibrate, gate, lungs, upgrade and card."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def calibrate(
     from cxr_edge.bundle.bundle import Bundle
     from cxr_export.calibration import recalibrate
 
-    _say(vars(recalibrate(Bundle.open(bundle), calibration)))
+    _say(recalibrate(Bundle.open(bundle), calibration).to_json())
 
 
 @app.command()
@@ -119,6 +119,18 @@ def lungs(
     from cxr_export.lungs import add_lungs
 
     _say(add_lungs(Bundle.open(bundle), run=run).to_json())
+
+
+@app.command()
+def upgrade(
+    bundle: BundleFolder,
+    version: Annotated[str, typer.Option(help="The bundle's new version.")],
+) -> None:
+    """Write a bundle of an earlier release anew: same weights and answers, present schema, complete self-test."""
+    from cxr_edge.bundle.bundle import Bundle
+    from cxr_export.upgrade import upgrade_bundle
+
+    _say(upgrade_bundle(Bundle.open(bundle), version=version).to_json())
 
 
 @app.command()

@@ -45,7 +45,7 @@ class Dataset:
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise UsageError(
                 f"{path}: {error}; expected a JSON object with {', '.join(names)}: all text, but scope an object with"
-                f" {', '.join(field.name for field in fields(Scope))}, all lists"
+                f" {', '.join(Scope.__struct_fields__)}, all lists"
             ) from error
 
     def to_json(self) -> dict[str, str]:

@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from cxr_edge.prediction.gate import DESCRIPTOR
+from cxr_edge.runtime.networks import DESCRIPTOR
 from cxr_export.simplify import IR_VERSION
 
 RANK = 128

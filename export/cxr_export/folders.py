@@ -6,12 +6,18 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from cxr_edge.bundle.bundle import Bundle, write_manifest
 from cxr_edge.bundle.manifest import Manifest
 from cxr_edge.errors import BundleError, UsageError
+from cxr_edge.runtime.reference import GOLDEN_FILE, read_reference
+from cxr_edge.runtime.self_test import compute_outputs
+from cxr_edge.runtime.sessions import onnxruntime
 from cxr_export.card import model_card
 from cxr_export.dataset import Dataset
 
@@ -19,8 +25,10 @@ CARD_FILE = "MODEL_CARD.md"
 
 
 def seal(folder: Path, values: dict[str, Any], dataset: Dataset) -> Manifest:
-    """Writes the model card and the manifest of a folder that holds all the other files."""
+    """Completes the self-test of a folder that holds all the other files, and writes its model card and manifest."""
     (folder / CARD_FILE).touch()
+    write_manifest(folder, values)
+    values = {**values, "self_test": _complete_self_test(Bundle.open(folder))}
     draft = write_manifest(folder, values)
     (folder / CARD_FILE).write_text(model_card(draft, dataset), "utf-8")
     return write_manifest(folder, values)
@@ -88,3 +96,22 @@ def dataset_of(bundle: Bundle) -> Dataset:
         return Dataset(**bundle.manifest.data, scope=bundle.manifest.scope)
     except TypeError as error:
         raise BundleError(f"{bundle.folder}: manifest.json: data: {error}; export the bundle again") from error
+
+
+def _complete_self_test(bundle: Bundle) -> dict[str, Any]:
+    """Adds what the gate and the lung segmenter answer to what the self-test expects.
+
+    Returns:
+        The manifest's ``self_test``.
+    """
+    reference, expected = read_reference(bundle)
+    found, _ = compute_outputs(bundle, reference)
+    expected = replace(expected, gate_score=found.gate_score, lungs=found.lungs)
+    with np.load(bundle.path(GOLDEN_FILE)) as stored:
+        inputs = stored["inputs"]  # in the type that they are stored in: whole grey levels are small
+    arrays = {"inputs": inputs, "target": reference.target, **expected.to_arrays()}
+    np.savez_compressed(bundle.path(GOLDEN_FILE), **arrays)
+    training = f"Keras {bundle.manifest.tools.get('keras', 'of an unknown version')}, at export"
+    here = f"ONNX Runtime {onnxruntime.__version__}, float32 on the CPU, from the networks of this bundle"
+    by = {name: here if name in {"gate_score", "lungs"} else training for name in expected.to_arrays()}
+    return {"file": GOLDEN_FILE, "computed_by": by}

@@ -12,7 +12,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cxr_edge.bundle.bundle import Bundle
-from cxr_edge.runtime.self_test import GOLDEN_FILE, TOLERANCE
+from cxr_edge.runtime.reference import GOLDEN_FILE
+from cxr_edge.runtime.self_test import TOLERANCE
 from cxr_edge.runtime.sessions import open_session
 from cxr_export.errors import ParityError, RunError
 from cxr_export.folders import changing

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from cxr_edge.bundle.bundle import Bundle
-from cxr_edge.runtime.self_test import Answers, Comparison, Questions, ask, compare
+from cxr_edge.runtime.reference import Outputs, ReferenceInputs
+from cxr_edge.runtime.self_test import Comparison, compare, compute_outputs
 from cxr_export.radiographs import noise, read_split
 from cxr_export.run import Run
 
@@ -17,7 +18,7 @@ IMAGES = 64
 NOISE = 8
 
 
-def keras_answers(run: Run, questions: Questions) -> Answers:
+def keras_answers(run: Run, reference: ReferenceInputs) -> Outputs:
     """What the trained network says, with gradients and maps from the definition (Selvaraju et al. 2017).
 
     Other than in the exported graph, the tape goes through the average pooling as well, so that the two ways to
@@ -26,7 +27,7 @@ def keras_answers(run: Run, questions: Questions) -> Answers:
     tail = keras.Model(run.body.outputs[0], run.network.outputs[0])
     scale, bias = run.calibration["scale"], run.calibration["bias"]
     parts = []
-    for batch in questions.batches():
+    for batch in reference.batches():
         logits = run.network(batch.inputs, training=False).numpy()
         logodds = logits[:, 1] - logits[:, 0]
         probability = 1 / (1 + np.exp(-(np.float64(logodds) * scale + bias)))
@@ -37,8 +38,8 @@ def keras_answers(run: Run, questions: Questions) -> Answers:
         gradients = tape.gradient(score, features)
         weights = tf.reduce_mean(gradients, (1, 2), keepdims=True)
         activation = tf.nn.relu(tf.reduce_sum(weights * features, -1))
-        parts.append(Answers(logodds, probability.astype(np.float32), gradients.numpy(), activation.numpy()))
-    return Answers.join(parts)
+        parts.append(Outputs(logodds, probability.astype(np.float32), gradients.numpy(), activation.numpy()))
+    return Outputs.join(parts)
 
 
 def verify(bundle: Bundle, run: Run, *, data: Path, split: str = "test") -> Comparison:
@@ -52,6 +53,6 @@ def verify(bundle: Bundle, run: Run, *, data: Path, split: str = "test") -> Comp
     """
     real = read_split(data, split, size=run.input_size, count=IMAGES).pixels
     inputs = np.repeat(np.concatenate([real, noise(NOISE, size=run.input_size)]), 2, axis=0)
-    questions = Questions(inputs, np.arange(len(inputs)) % 2)
-    found, provider = ask(bundle, questions)
-    return compare(questions, keras_answers(run, questions), found, provider=provider)
+    reference = ReferenceInputs(inputs, np.arange(len(inputs)) % 2)
+    found, provider = compute_outputs(bundle, reference)
+    return compare(reference, keras_answers(run, reference), found, provider=provider)

@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from cxr_edge.prediction.gate import DESCRIPTOR
+from cxr_edge.runtime.networks import DESCRIPTOR
 from cxr_edge.runtime.sessions import open_session
 from cxr_export.errors import ConversionError
 

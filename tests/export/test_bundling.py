@@ -68,7 +68,7 @@ def test_the_manifest_repeats_the_run(bundle, run):
     manifest = bundle.manifest
     assert (manifest.input.height, manifest.input.width) == (SIZE, SIZE)
     assert (manifest.features.height, manifest.features.width, manifest.features.channels) == run.features
-    assert vars(manifest.calibration) == run.calibration
+    assert manifest.calibration.to_json() == run.calibration
     assert manifest.training["command"] == run.record["command"]
     assert manifest.training["metrics"] == run.metrics
     assert {"keras", "tf2onnx", "onnx", "onnxruntime"} <= set(manifest.tools)

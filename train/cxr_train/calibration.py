@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -107,15 +106,13 @@ def operating_points(
     for name, (row, criterion) in choices.items():
         threshold = _between(thresholds, row)
         called = scores >= threshold
-        points[name] = asdict(
-            OperatingPoint(
-                threshold,
-                criterion + note,
-                chosen_on,
-                float(called[truth == 1].mean()),
-                float(1 - called[truth == 0].mean()),
-            )
-        )
+        points[name] = OperatingPoint(
+            threshold,
+            criterion + note,
+            chosen_on,
+            float(called[truth == 1].mean()),
+            float(1 - called[truth == 0].mean()),
+        ).to_json()
     return {"default": next(iter(points)), "points": points}
 
 

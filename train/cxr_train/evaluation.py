@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ def choose(score: Callable[[NDArray[np.uint8]], NDArray[np.float32]], validation
         chosen_on=chosen_on,
         trust=label_trust(scores.mean(axis=0), validation.labels),
     )
-    return {"calibration": asdict(calibration), "operating_points": points}
+    return {"calibration": calibration.to_json(), "operating_points": points}
 
 
 def evaluate(run: Run, images: Images, *, split: str) -> dict[str, Any]:

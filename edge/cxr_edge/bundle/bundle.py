@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
+
 from cxr_edge.bundle.manifest import SCHEMA, FileRecord, Manifest
 from cxr_edge.errors import BundleError
 from cxr_edge.files import write_atomically
@@ -119,7 +121,7 @@ class Bundle:
         self.path(name)
         files = {**self.manifest.files, name: FileRecord(hashlib.sha256(data).hexdigest(), len(data))}
         contents = MappingProxyType({**self.contents, name: data})
-        return replace(self, manifest=replace(self.manifest, files=files), contents=contents)
+        return replace(self, manifest=msgspec.structs.replace(self.manifest, files=files), contents=contents)
 
     def to_json(self) -> dict[str, str]:
         """Give what a record says about the bundle that answered."""

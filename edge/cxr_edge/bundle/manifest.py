@@ -1,10 +1,13 @@
-"""What a bundle says about itself: the content of its ``manifest.json``."""
+"""What a bundle says about itself: the content of its ``manifest.json``.
+
+The classes are msgspec's: it checks every element's type when it reads them, and defining them costs next to nothing,
+where fifteen dataclasses are a twentieth of the time that a prediction takes from nothing.
+"""
 
 import hashlib
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import msgspec
@@ -36,8 +39,15 @@ _WORD = 200  # characters
 _NO_SEAL = "0" * 64
 
 
-@dataclass(frozen=True)
-class InputSpec:
+class Part(msgspec.Struct, frozen=True):
+    """A part of a manifest."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Give its content as it stands in ``manifest.json``."""
+        return msgspec.to_builtins(self)
+
+
+class InputSpec(Part, frozen=True):
     """What the graph takes: grey values [N, height, width] within ``range``."""
 
     name: str
@@ -47,8 +57,7 @@ class InputSpec:
     range: list[float]
 
 
-@dataclass(frozen=True)
-class FeatureSpec:
+class FeatureSpec(Part, frozen=True):
     """The shape of the last convolutional map."""
 
     height: int
@@ -56,8 +65,7 @@ class FeatureSpec:
     channels: int
 
 
-@dataclass(frozen=True)
-class Calibration:
+class Calibration(Part, frozen=True):
     """probability = sigmoid(scale · log-odds + bias), already inside the graph."""
 
     method: str
@@ -66,8 +74,7 @@ class Calibration:
     chosen_on: str
 
 
-@dataclass(frozen=True)
-class OperatingPoint:
+class OperatingPoint(Part, frozen=True):
     """A threshold on the calibrated probability, with the recall and specificity where it was chosen."""
 
     threshold: float
@@ -77,24 +84,21 @@ class OperatingPoint:
     specificity: float
 
 
-@dataclass(frozen=True)
-class OperatingPoints:
+class OperatingPoints(Part, frozen=True):
     """Thresholds by name, and the name of the one that is used unless another is asked for."""
 
     default: str
     points: dict[str, OperatingPoint]
 
 
-@dataclass(frozen=True)
-class Precision:
+class Precision(Part, frozen=True):
     """A classifier file, and what its answers lose against float32."""
 
     file: str
-    loss: dict[str, Any] = field(default_factory=dict)
+    loss: dict[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class GateSpec:
+class GateSpec(Part, frozen=True):
     """The graph that scores how unlike a chest radiograph an input is; above the threshold it is refused."""
 
     file: str
@@ -103,8 +107,7 @@ class GateSpec:
     chosen_on: str
 
 
-@dataclass(frozen=True)
-class LungSpec:
+class LungSpec(Part, frozen=True):
     """The graph that outlines the lungs.
 
     Attributes:
@@ -117,11 +120,22 @@ class LungSpec:
     file: str
     dice: float
     measured_on: str
-    training: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class Scope:
+class SelfTestSpec(Part, frozen=True):
+    """The inputs and expected outputs that the bundle carries.
+
+    Attributes:
+        file: Their file.
+        computed_by: What computed each of the expected outputs, by its name.
+    """
+
+    file: str
+    computed_by: dict[str, str]
+
+
+class Scope(Part, frozen=True):
     """Whose radiographs the network was trained on; an empty list sets no limit.
 
     Attributes:
@@ -135,16 +149,14 @@ class Scope:
     body_parts: list[str]
 
 
-@dataclass(frozen=True)
-class FileRecord:
+class FileRecord(Part, frozen=True):
     """The identity of one file of the bundle."""
 
     sha256: str
     bytes: int
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(Part, frozen=True):
     """The parsed ``manifest.json``.
 
     Attributes:
@@ -167,6 +179,7 @@ class Manifest:
         gate: What refuses inputs that are no chest radiographs; None answers everything.
         lungs: What outlines the lungs; None leaves it open where the evidence lies.
         scope: Whose radiographs it was trained on; None leaves it at frontal chest radiographs.
+        self_test: What its expected outputs were computed by; None where nobody wrote it down.
         audit: The main figures of an audit of its networks, as the audit wrote them; None where it quotes none.
         extra: Keys that this version does not know.
     """
@@ -190,8 +203,9 @@ class Manifest:
     gate: GateSpec | None = None
     lungs: LungSpec | None = None
     scope: Scope | None = None
+    self_test: SelfTestSpec | None = None
     audit: dict[str, Any] | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
         """Check what types cannot say.
@@ -241,8 +255,8 @@ class Manifest:
             all(each.file in self.files for each in self.precisions.values()),
         )
         yield (
-            "the gate's and the lungs' file must be in files",
-            all(each is None or each.file in self.files for each in (self.gate, self.lungs)),
+            "the gate's, the lungs' and the self-test's file must be in files",
+            all(each is None or each.file in self.files for each in (self.gate, self.lungs, self.self_test)),
         )
         yield f"the gate's threshold must lie in 0..{_SCORE:g}", self.gate is None or 0 <= self.gate.threshold <= _SCORE
         yield "the lungs' Dice coefficient must lie in 0..1", self.lungs is None or 0 <= self.lungs.dice <= 1
@@ -269,6 +283,16 @@ class Manifest:
         yield from (*self.operating_points.points, *self.precisions)
         if self.scope is not None:
             yield from (*self.scope.views, *self.scope.body_parts)
+
+    @property
+    def input_shape(self) -> tuple[None, int, int]:
+        """The shape of a batch of inputs; None stands for their number."""
+        return (None, self.input.height, self.input.width)
+
+    @property
+    def feature_shape(self) -> tuple[None, int, int, int]:
+        """The shape of a batch of feature maps."""
+        return (None, self.features.height, self.features.width, self.features.channels)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Manifest":
@@ -299,7 +323,7 @@ class Manifest:
                 f"manifest.json has schema {repr(values.get('schema'))[:20]}, this version reads"
                 f" {' and '.join(map(str, READABLE))}; install the cxr-edge that fits the bundle"
             )
-        known = {entry.name for entry in fields(cls)} - {"extra"}
+        known = {*cls.__struct_fields__} - {"extra"}
         extra = {name: value for name, value in values.items() if name not in known}
         try:
             return msgspec.convert({**values, "extra": extra}, cls)
@@ -308,7 +332,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Give the content of ``manifest.json``."""
-        values = asdict(self)
+        values = super().to_json()
         extra = values.pop("extra")
         return {**values, **extra}
 

@@ -37,3 +37,9 @@ OperatingPoint = Annotated[
 OutputMode = Annotated[
     str, typer.Option("--mode", metavar="OCTAL", help="Permissions of the folders that are made: 700 is you alone.")
 ]
+SkipBad = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad", help="Leave out lines of results.jsonl that are no records, and keep them in results.bad.jsonl."
+    ),
+]

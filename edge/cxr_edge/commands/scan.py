@@ -54,6 +54,8 @@ def scan(
     operating_point: options.OperatingPoint = None,
     test_time_augmentation: options.TestTimeAugmentation = False,
     no_gate: options.NoGate = False,
+    mode: options.OutputMode = "700",
+    skip_bad: options.SkipBad = False,
 ) -> None:
     """Answer whole folders, restartable at any moment, with a report to look through.
 
@@ -61,30 +63,37 @@ def scan(
     goes on where it was stopped. Research use only: not a medical device. Exits with 3 if some inputs could not be
     answered, or were refused because they look like no chest radiograph.
     """
+    from functools import partial
     from importlib.util import find_spec
 
     from cxr_edge.errors import InputError, UsageError
-    from cxr_edge.report import check_formats, write_reports
+    from cxr_edge.report import parse_formats, write_reports
+    from cxr_edge.results.output import parse_mode
     from cxr_edge.results.record import RESEARCH_USE
 
-    reports = [name for name in formats.split(",") if name != "jsonl"]  # the journal is always written
-    check_formats(reports)
+    reports = tuple(name for name in parse_formats(formats) if name != "jsonl")  # the journal is always written
+    permissions = parse_mode(mode)
     if poll is not None and not watch:
         raise UsageError("--poll says how --watch looks for files; add --watch")
-
     if watch and not find_spec("watchfiles"):
         raise UsageError("--watch needs watchfiles: run pip install 'cxr-edge[watch]', or scan again now and then")
+    for path in inputs:
+        if out.exists() and path.exists() and out.samefile(path):
+            raise UsageError(f"--out {out} is an input: results would lie among radiographs; take another folder")
 
     from cxr_edge.api import load
     from cxr_edge.reading.discovery import Discovery
-    from cxr_edge.runtime.sessions import usable_cores
+    from cxr_edge.results.parameters import Parameters
+    from cxr_edge.results.schema import BundleName
+    from cxr_edge.runtime.cores import usable_cores
     from cxr_edge.scan import local
-    from cxr_edge.scan.parameters import Parameters
 
-    if engine == "ray" and (explain != "none" or watch or formats != "parquet"):
+    if engine == "ray" and (explain != "none" or watch or reports != ("parquet",)):
         raise UsageError("--engine ray writes answers as Parquet: take --formats parquet, no --explain and no --watch")
     if ray_address and engine != "ray":
         raise UsageError("--ray-address needs --engine ray")
+    if engine == "local":
+        local.check_size(workers or usable_cores(), batch_size or 1)
     model = load(
         bundle,
         provider=provider,
@@ -98,7 +107,7 @@ def scan(
     session = model.classifier.session
     parameters = Parameters(
         engine=engine,
-        bundle=model.bundle.to_json(),
+        bundle=BundleName(**model.bundle.to_json()),
         provider=session.provider,
         precision=precision,
         operating_point=model.classifier.operating_point,
@@ -106,7 +115,6 @@ def scan(
         batch_size=1 if engine == "ray" else batch_size or _batch_size(session.provider, precision),
         explain=explain,
         explain_if=explain_if,
-        pictures="html" in reports,
         test_time_augmentation=test_time_augmentation,
     )
     out = out.absolute()
@@ -129,6 +137,8 @@ def scan(
             size=(spec.height, spec.width),
             address=ray_address,
             workers=workers,
+            mode=permissions,
+            skip_bad=skip_bad,
         )
         stopped = False
     else:
@@ -138,10 +148,14 @@ def scan(
             parameters,
             out=out,
             workers=workers or usable_cores(),
+            pictures="html" in reports,
+            mode=permissions,
+            skip_bad=skip_bad,
             watch=watch,
             poll=poll,
+            refresh=partial(write_reports, out, formats=reports) if reports else None,
         )
-        if not stopped or watch:
+        if reports and (not stopped or watch):
             write_reports(out, formats=reports)
     typer.echo(str(tally))
     typer.echo(RESEARCH_USE, err=True)

@@ -4,10 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.bundle.bundle import Bundle
-from cxr_edge.errors import BundleError, UsageError
-from cxr_edge.prediction.gate import DESCRIPTOR, Gate
+from cxr_edge.errors import UsageError
+from cxr_edge.prediction.gate import Gate
 from cxr_edge.results.outcomes import Prediction
-from cxr_edge.runtime.sessions import Provider, open_session
+from cxr_edge.runtime.networks import DESCRIPTOR, open_classifier
+from cxr_edge.runtime.providers import Provider
 
 
 class Classifier:
@@ -33,7 +34,7 @@ class Classifier:
     Raises:
         UsageError: The bundle has no such precision or operating point.
         ProviderError: See `open_session`.
-        BundleError: See `open_session`; or the network and the gate do not fit.
+        BundleError: See `open_session`; or the network, the gate and the manifest do not fit.
     """
 
     def __init__(
@@ -59,19 +60,15 @@ class Classifier:
         self.precision = precision
         self.operating_point = operating_point
         self.threshold = manifest.operating_points.points[operating_point].threshold
-        self.session = open_session(
-            bundle.network(manifest.precisions[precision].file),
+        self.session = open_classifier(
+            bundle,
+            precision,
+            descriptor=gate and manifest.gate is not None,
             provider=provider,
             threads=threads,
             spinning=spinning,
-            cached=True,
         )
         self.gate = Gate(bundle) if gate and manifest.gate else None
-        if self.gate and DESCRIPTOR not in {output.name for output in self.session.inference.get_outputs()}:
-            raise BundleError(
-                f"{bundle.folder}: the {precision} network gives the gate no {DESCRIPTOR}; run cxr-export gate again,"
-                " or answer without it (--no-gate)"
-            )
         negative = next(label for label in manifest.labels if label != manifest.positive)
         self._labels = (negative, manifest.positive)
 

@@ -7,6 +7,7 @@ it follows no symbolic link that somebody put there.
 
 import json
 import os
+import stat
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -79,6 +80,28 @@ def make_folder_below(root: Path, below: Path | str) -> Path:
 def file_mode(folder: Path) -> int:
     """Give the permissions of a file in an output folder: the folder's, without those to execute."""
     return folder.stat().st_mode & 0o666
+
+
+def open_output(path: Path) -> int:
+    """Open a file of an output folder for reading and writing, as open as the folder; made if it is missing.
+
+    Returns:
+        The file descriptor.
+
+    Raises:
+        UsageError: A link, or no regular file, has its name: what somebody put there is neither read nor written.
+        OSError: It cannot be opened.
+    """
+    flags = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        file = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+        path.chmod(file_mode(path.parent))
+    except FileExistsError:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise UsageError(f"{path}: a link or no regular file, which cxr-edge did not make; delete it") from None
+        file = os.open(path, flags)
+    return file
 
 
 def output_name(path: Path) -> str:

@@ -10,14 +10,14 @@ import json
 import os
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from cxr_edge.reading.radiograph import Source
 
-SCHEMA = 2
+SCHEMA: Final = 2
 FILE = "record.schema.json"
 
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -73,7 +73,7 @@ class Normalisation(Struct, frozen=True, kw_only=True):
 class Saliency(Struct, frozen=True, kw_only=True):
     """Grad-CAM or a relative; ``raw`` has a number for each cell of the last convolutional map, row by row."""
 
-    method: str
+    method: Literal["gradcam", "hirescam", "gradcam++"]
     target: str
     normalisation: Normalisation
     raw: list[list[Finite]]

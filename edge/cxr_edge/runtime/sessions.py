@@ -1,10 +1,12 @@
 """The one place where ONNX Runtime sessions are made, and where it is said what they really run on."""
 
 from collections.abc import Mapping
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
+from threading import Lock
 from typing import Any, get_args
 
 from numpy.typing import NDArray
@@ -12,8 +14,8 @@ from numpy.typing import NDArray
 from cxr_edge.bundle.bundle import Network
 from cxr_edge.errors import BundleError, ProviderError, UsageError
 from cxr_edge.runtime.binding import Binding
-from cxr_edge.runtime.cores import usable_cores
-from cxr_edge.runtime.distributions import what_is_wrong
+from cxr_edge.runtime.cores import check_threads, usable_cores
+from cxr_edge.runtime.distributions import import_failure
 from cxr_edge.runtime.optimised import entry_for
 from cxr_edge.runtime.providers import (
     ACCELERATORS,
@@ -22,6 +24,7 @@ from cxr_edge.runtime.providers import (
     Provider,
     Started,
     did_not_start,
+    has_nvidia_driver,
     not_built_in,
 )
 
@@ -30,13 +33,15 @@ try:
 
     onnxruntime.InferenceSession  # noqa: B018  # a half removed installation imports as an empty folder
 except Exception as error:  # a library of the system that is missing, or a folder of two versions, raises anything
-    raise ProviderError(what_is_wrong(error)) from error
+    raise import_failure(error) from error
 
 __all__ = ["Provider", "Session", "onnxruntime", "open_session", "start", "usable_cores"]
 
 _CPU = "CPUExecutionProvider"
-_NO_LOG, _WARNINGS = 4, 2
+_NO_LOG = 4
+_PRELOADING = Lock()
 Model = bytes | Path | Network
+Shape = tuple[int | None, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +79,31 @@ class Session:
             raise ProviderError(f"{title} started, but broke down ({_first_line(error)}); --provider cpu") from error
         return values
 
+    def check(self, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> None:
+        """Check what the network takes and gives against what the bundle says.
+
+        Args:
+            inputs: The shape of each, with None for a size that may be any. The first axis is the batch: the network
+                has to leave it open.
+            outputs: The same of those that are needed.
+
+        Raises:
+            BundleError: One is missing, or of another shape.
+        """
+        for kind, expected, found in (
+            ("input", inputs, self.inference.get_inputs()),
+            ("output", outputs, self.inference.get_outputs()),
+        ):
+            shapes = {each.name: each.shape for each in found}
+            if kind == "input" and set(shapes) - set(expected):
+                raise BundleError(f"a network takes an unknown input {min(set(shapes) - set(expected))!a}")
+            for name, shape in expected.items():
+                if name not in shapes:
+                    raise BundleError(f"a network has no {kind} {name}; export the bundle again")
+                if not _fits(shapes[name], shape):
+                    said = ascii(shapes[name])[:100]
+                    raise BundleError(f"a network's {name} is of shape {said}, the manifest says otherwise")
+
 
 def open_session(
     model: Model,
@@ -102,12 +132,11 @@ def open_session(
     Raises:
         ProviderError: The provider was asked for and does not start.
         BundleError: The bytes are no network that this ONNX Runtime can load.
-        UsageError: An unknown provider or fewer than one thread.
+        UsageError: An unknown provider, fewer than one thread, or more than cores that this process may use.
     """
     if provider not in get_args(Provider):
         raise UsageError(f"provider {provider!r}; expected one of {', '.join(get_args(Provider))}")
-    if threads is not None and threads < 1:
-        raise UsageError(f"{threads} threads; expected at least 1")
+    check_threads(threads)
     threads = threads or usable_cores()
     reason, obstacle = "asked for", None
     if provider != "cpu":
@@ -140,24 +169,36 @@ def start(model: Model, accelerator: Accelerator, *, threads: int, spinning: boo
     """
     if accelerator.provider not in onnxruntime.get_available_providers():
         return not_built_in(accelerator)
+    folder = Path(onnxruntime.__file__).parent / "capi"
+    said = _preload() if accelerator.word == "cuda" else ""
+    if accelerator.word == "cuda" and (said or not has_nvidia_driver()):
+        return did_not_start(accelerator, said, folder=folder)  # ONNX Runtime would only log that it fails
     options = _options(threads, spinning)
     options.enable_mem_pattern = accelerator.memory_pattern
-    onnxruntime.set_default_logger_severity(_NO_LOG)  # a start that fails is told by its obstacle
-    # Preloading prints what it misses, to where the results go.
-    with redirect_stdout(StringIO()) as printed:
+    try:
+        inference = _open(model, [(accelerator.provider, accelerator.options(threads)), _CPU], options)
+        if inference.get_providers()[0] == accelerator.provider:
+            binding = Binding(onnxruntime, inference, accelerator.device) if accelerator.device else None
+            return Session(inference, accelerator.word, "asked for", threads, binding)
+    except BundleError as error:  # or the network is at fault: the CPU will tell
+        said = _first_line(error.__cause__ or error)
+    return did_not_start(accelerator, said, folder=folder)
+
+
+def _preload() -> str:
+    """Load the libraries of CUDA; give what ONNX Runtime prints about those that it does not find.
+
+    It prints to where the results go. Its module has a ``print`` of its own meanwhile, so that nobody else's output is
+    touched.
+    """
+    said = StringIO()
+    with _PRELOADING:
+        onnxruntime.print = partial(print, file=said)
         try:
-            if accelerator.word == "cuda":
-                onnxruntime.preload_dlls()
-            providers = [(accelerator.provider, accelerator.options(threads)), _CPU]
-            inference = _open(model, providers, options)
-            if inference.get_providers()[0] == accelerator.provider:
-                binding = Binding(onnxruntime, inference, accelerator.device) if accelerator.device else None
-                return Session(inference, accelerator.word, "asked for", threads, binding)
-        except BundleError as error:  # or the network is at fault: the CPU will tell
-            printed.write(_first_line(error.__cause__ or error))
+            onnxruntime.preload_dlls()
         finally:
-            onnxruntime.set_default_logger_severity(_WARNINGS)
-    return did_not_start(accelerator, printed.getvalue(), folder=Path(onnxruntime.__file__).parent / "capi")
+            del onnxruntime.print
+    return said.getvalue()
 
 
 def _options(threads: int, spinning: bool) -> Any:
@@ -194,6 +235,16 @@ def _open(model: Model, providers: list[Any], options: Any) -> Any:
         return onnxruntime.InferenceSession(source, options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's own exception types share no base
         raise BundleError(f"ONNX Runtime {onnxruntime.__version__} cannot load the network: {error}") from error
+
+
+def _fits(found: list[int | str | None], expected: Shape) -> bool:
+    """Say whether a stated shape is the expected one; a size that the network leaves open is no number."""
+    if len(found) != len(expected):
+        return not found  # none is stated
+    sizes = zip(found[1:], expected[1:], strict=True)
+    return not isinstance(found[0], int) and all(
+        not isinstance(size, int) or wanted in {None, size} for size, wanted in sizes
+    )
 
 
 def _first_line(error: BaseException) -> str:

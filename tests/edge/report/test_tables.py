@@ -1,5 +1,7 @@
 import csv
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cxr_edge.errors import OutputError, UsageError
-from cxr_edge.report import check_formats, write_reports
-from cxr_edge.report.rows import COLUMNS
+from cxr_edge.report import parse_formats, write_reports
+from cxr_edge.results.columns import COLUMNS
 
 
 def read_csv(folder: Path) -> list[dict[str, str]]:
@@ -17,7 +19,7 @@ def read_csv(folder: Path) -> list[dict[str, str]]:
 
 
 def test_csv_has_the_last_record_of_every_path(scanned: Path) -> None:
-    assert write_reports(scanned, formats=["jsonl", "csv"]) == [scanned / "results.csv"]
+    assert write_reports(scanned, formats=["jsonl", "csv"]).files == (scanned / "results.csv",)
     rows = read_csv(scanned)
     assert list(rows[0]) == [column.name for column in COLUMNS]
     assert len(rows) == 9
@@ -53,12 +55,87 @@ def test_parquet_without_pyarrow_names_the_cure(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.delitem(sys.modules, "pyarrow.parquet", raising=False)
     with pytest.raises(UsageError, match=r"pip install 'cxr-edge\[parquet\]'"):
-        check_formats(["parquet"])
+        parse_formats("parquet")
 
 
-def test_unknown_format_is_refused() -> None:
-    with pytest.raises(UsageError, match="xlsx"):
-        check_formats(["csv", "xlsx"])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("jsonl, csv", ("jsonl", "csv")),
+        ("HTML", ("html",)),
+        (" html ,csv,,CSV ", ("csv", "html")),
+        ("parquet,jsonl", ("jsonl", "parquet")),
+    ],
+)
+def test_a_list_of_formats_is_read_alike_everywhere(text: str, expected: tuple[str, ...]) -> None:
+    assert parse_formats(text) == expected
+
+
+@pytest.mark.parametrize(("text", "said"), [("csv,xlsx", "xlsx"), ("", "no format"), (" , ", "no format")])
+def test_unknown_formats_are_refused(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        parse_formats(text)
+
+
+def test_bad_lines_are_named_or_counted_and_kept(scanned: Path) -> None:
+    journal = scanned / "results.jsonl"
+    good = journal.read_bytes()
+    bad = [b"nonsense\n", b'{"path": [1]}\n', b"\xff\n"]
+    first, _, rest = good.partition(b"\n")
+    journal.write_bytes(first + b"\n" + b"".join(bad) + rest)
+    with pytest.raises(UsageError, match="line 2 is no record of a scan: no JSON"):
+        write_reports(scanned, formats=["csv"])
+    for _ in range(2):
+        written = write_reports(scanned, formats=["csv", "html"], skip_bad=True)
+        assert written.left_out == 3
+        assert (scanned / "results.bad.jsonl").read_bytes() == b"".join(bad)
+    assert len(read_csv(scanned)) == 9
+    assert journal.read_bytes() == first + b"\n" + b"".join(bad) + rest
+
+
+@pytest.mark.parametrize("content", [b"nonsense", b"[]", b'{"seconds": "long", "bundle": 7}', b"[" * 99_999])
+def test_a_damaged_description_is_one_line_and_can_be_passed_over(scanned: Path, content: bytes) -> None:
+    (scanned / "scan.json").write_bytes(content)
+    with pytest.raises(UsageError, match=r"scan\.json: no description of a scan"):
+        write_reports(scanned, formats=["html"])
+    write_reports(scanned, formats=["html"], skip_bad=True)
+    assert "Operating point</dt>" not in (scanned / "report.html").read_text("utf-8")
+
+
+def test_the_journal_of_the_first_release_is_reported(tmp_path: Path) -> None:
+    shutil.copytree(Path(__file__).parents[2] / "data" / "journals" / "schema1", tmp_path / "old")
+    write_reports(tmp_path / "old", formats=["csv", "html"])
+    rows = {Path(row["path"]).name: row for row in read_csv(tmp_path / "old")}
+    assert [row["status"] for row in rows.values()].count("ok") == 3
+    virus = rows["person724_virus_1343.jpeg"]
+    assert (virus["label"], virus["explained"], virus["operating_point"]) == ("PNEUMONIA", "PNEUMONIA", "recall-99.4")
+    assert float(virus["lime_inside"]) > 0.5
+    assert rows["notes.png"]["error_kind"] == "not-an-image"
+    assert "pneumonia-mobilenet 1.1.0" in (tmp_path / "old" / "report.html").read_text("utf-8")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_reports_are_as_open_as_their_folder(scanned: Path) -> None:
+    for mode in (0o700, 0o750):
+        scanned.chmod(mode)
+        for path in write_reports(scanned, formats=["csv", "parquet", "html"]).files:
+            assert path.stat().st_mode & 0o777 == mode & 0o666
+
+
+def test_a_report_needs_no_onnx_runtime(scanned: Path) -> None:
+    program = (
+        "import sys, importlib, pkgutil\n"
+        "sys.modules['onnxruntime'] = None\n"
+        "import cxr_edge.results\n"
+        "for each in pkgutil.iter_modules(cxr_edge.results.__path__):\n"
+        "    importlib.import_module('cxr_edge.results.' + each.name)\n"
+        "from cxr_edge.cli import run\n"
+        "sys.exit(run())\n"
+    )
+    command = [sys.executable, "-c", program, "report", scanned, "--formats", "csv,parquet,HTML"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.split()) == 3
 
 
 def test_what_cannot_be_written_leaves_the_old_file(scanned: Path) -> None:
@@ -97,7 +174,7 @@ def test_empty_journal_gives_empty_reports(scanned: Path) -> None:
 
 
 def test_counts(scanned: Path) -> None:
-    from cxr_edge.report.rows import LatestRecords
+    from cxr_edge.report.latest import LatestRecords
     from cxr_edge.report.summary import Summary
 
     summary = Summary()
