@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cxr_edge.errors import UsageError
+from cxr_edge.files import MARKER
 from cxr_train.audit import Plan, audit
 from cxr_train.audit.record import BARS, Bar, plain, read_record
 from cxr_train.audit.refusals import pair_up
@@ -65,6 +66,10 @@ def test_the_page_is_whole_and_asks_nobody(folder, record):
         assert bar["what"].replace("'", "&#39;") in page
     assert "not measured" in page
     assert "nan" not in re.sub(r"data:\S+", "", page).lower().split()
+
+
+def test_what_it_draws_is_never_taken_for_an_input(folder):
+    assert (folder / "figures" / MARKER).is_file()
 
 
 def test_another_audit_stands_beside_and_a_foreign_one_is_named_as_such(record, kermany, tiny_bundle, tmp_path):

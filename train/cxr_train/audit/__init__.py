@@ -21,6 +21,7 @@ from rich.console import Console
 from cxr_edge import __version__
 from cxr_edge.api import Model, load
 from cxr_edge.errors import OutputError, UsageError
+from cxr_edge.results.output import make_folder_below, make_output_folder
 from cxr_train.audit.answers import Setting
 from cxr_train.audit.discrimination import attributes, discriminate, reliability, shortcuts
 from cxr_train.audit.evidence import ClassEvidence, draw_gallery, evidence, outlines
@@ -90,7 +91,8 @@ def audit(plan: Plan, out: Path) -> dict[str, Any]:
     if plan.others is not None:
         check_others(plan.others)
     try:
-        (out / FIGURES).mkdir(parents=True, exist_ok=True)
+        make_output_folder(out)
+        figures = make_folder_below(out, FIGURES)
     except OSError as error:
         raise OutputError(f"{out}: cannot be written ({error}); name another folder with --out") from error
 
@@ -109,9 +111,9 @@ def audit(plan: Plan, out: Path) -> dict[str, Any]:
     values["bars"] = [bar.judge(values) for bar in BARS]
     write_record(out / FILE, values)
     _say("figures and page")
-    draw_figures([values, *beside], out / FIGURES)
-    gallery = draw_gallery(setting, where, out / FIGURES) if where else ()
-    write_page(out / "audit.html", [values, *beside], figures=out / FIGURES, gallery=gallery)
+    draw_figures([values, *beside], figures)
+    gallery = draw_gallery(setting, where, figures) if where else ()
+    write_page(out / "audit.html", [values, *beside], figures=figures, gallery=gallery)
     return values
 
 

@@ -134,7 +134,7 @@ def _shares(setting: Setting, label: str, row: int, mask: Levels, explained: boo
     shape = (cells.shape[0], cells.shape[1])
     height, width = mask.shape
     lungs = (mask == LUNG).astype(np.float32)
-    outline = cv2.resize(lungs, shape[::-1], interpolation=cv2.INTER_AREA)
+    outlined = cv2.resize(lungs, shape[::-1], interpolation=cv2.INTER_AREA)
     lime = explainer.lime.explain(pixels, label) if explained else None
     return Shares(
         row=row,
@@ -142,7 +142,7 @@ def _shares(setting: Setting, label: str, row: int, mask: Levels, explained: boo
         gradcam=inside(smooth(cells, height, width), mask),
         lime=np.nan if lime is None else inside(np.maximum(lime.superpixels.spread(lime.coefficients), 0), mask),
         bound=bound(mask, shape),
-        outline=inside(smooth(outline, height, width), mask),
+        outline=inside(smooth(outlined, height, width), mask),
     )
 
 
@@ -180,11 +180,11 @@ def outlines(setting: Setting, where: Mapping[str, ClassEvidence] | None) -> Out
     doubted = 0
     for label, evidence in where.items():
         for each in evidence.shares:
-            outline = explainer.lungs.outline(setting.images.pixels[each.row].astype(np.float32))
+            drawn = explainer.lungs.outline(setting.images.pixels[each.row].astype(np.float32))
             saliency = explainer.gradcam.explain(predict_one(setting, each.row).features, label)
-            share = weigh(outline, label, saliency, None).saliency
-            found[each.row] = outline.mask
-            doubted += outline.doubt is not None
+            share = weigh(drawn, label, saliency, None).saliency
+            found[each.row] = drawn.mask
+            doubted += drawn.doubt is not None
             stated[each.row], human[each.row] = np.nan if share is None else share, each.gradcam
     return Outlines(
         images=int(masked.sum()),
