@@ -23,7 +23,7 @@ from common import LABELS, inputs_of, mean_interval, model_for, parser, spearman
 from cxr_edge.api import Model
 from cxr_edge.explanation.lime.explanation import LimeExplanation
 from cxr_edge.prediction.classifier import Classifier
-from cxr_export.simplify import fold_constants
+from cxr_export.edits import fold_constants
 
 Map = NDArray[np.float32]
 CHANCE = "random 7 x 7 map"

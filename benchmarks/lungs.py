@@ -8,7 +8,7 @@ wrote.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from common import Image, alternate, inputs_of, model_for, parser, table
 from cxr_edge import InputError, Model
 from cxr_edge.explanation.evidence import weigh
-from cxr_train.dataset import LABELS, Sample, find_samples, hold_out, read_images, read_masks, without_straddlers
+from cxr_train.dataset import LABELS, Sample, find_samples, read_images, read_masks
 from cxr_train.metrics import dice
-from cxr_train.training import HELD_OUT
+from cxr_train.split import split_of_bundle
 
 PERCENTILES = (0, 1, 50, 99, 100)
 
@@ -33,9 +33,10 @@ def main() -> None:
     options.number("--rounds", 60, quick=1)
     arguments = options.read()
     model = model_for(arguments)
-    samples, _ = without_straddlers(find_samples(arguments.data.radiographs))
+    samples = find_samples(arguments.data.radiographs)
+    split = split_of_bundle(model.bundle, samples)
     samples = [sample for sample in samples if sample.split != "test"]
-    _, held = hold_out(samples, fraction=HELD_OUT, seed=0)
+    held = split.sides(samples).held_out
     cost(model, arguments)
     drawn(read_masks(samples, arguments.data.masks))
     outlines(model, held, arguments.data.masks, arguments.others)
@@ -76,7 +77,7 @@ def _parts(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
     return float(mask.mean()), smaller, smaller / max(areas[0], 1e-9) if areas else 0.0, len(areas)
 
 
-def outlines(model: Model, held: list[Sample], masks: Path, others: list[Path]) -> None:
+def outlines(model: Model, held: Sequence[Sample], masks: Path, others: list[Path]) -> None:
     """Dice and doubts on radiographs of held-out patients, doubts on what are no radiographs."""
     images = read_images(held)
     rows = []
@@ -109,7 +110,7 @@ def _outlined(model: Model, inputs: list[Image] | Image, masks: NDArray[np.uint8
     return [len(found), doubted, f"{np.nanmean(values):.4f}", int((values < 0.85).sum())]
 
 
-def shares(model: Model, held: list[Sample], masks: Path, count: int) -> None:
+def shares(model: Model, held: Sequence[Sample], masks: Path, count: int) -> None:
     """How much evidence for the label that was given lies in the lungs, and how often that is called little."""
     rows = []
     for label, name in enumerate(LABELS):

@@ -26,7 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 from common import Options, table
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.runtime.sessions import Session, open_session
-from cxr_export.simplify import fold_constants
+from cxr_export.edits import fold_constants
 from rounds import take_turns
 
 BAR = 0.90

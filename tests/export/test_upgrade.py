@@ -14,12 +14,11 @@ from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.bundle.manifest import SCHEMA
 from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.runtime.self_test import self_test
-from cxr_export import upgrade as module
+from cxr_export import attach as module
+from cxr_export.attach import upgrade_bundle
+from cxr_export.bundle import ParityError, changing
 from cxr_export.cli import app
-from cxr_export.errors import ParityError
-from cxr_export.folders import changing
-from cxr_export.radiographs import noise
-from cxr_export.upgrade import upgrade_bundle
+from cxr_train.dataset import noise
 
 SCHEMA_1 = Path(__file__).parents[1] / "data" / "bundles" / "schema1"
 
@@ -42,14 +41,13 @@ def with_kernels_in_another_order(data):
 
 
 @pytest.fixture
-def older(bundle_folder, tmp_path):
-    bundle = Bundle.open(shutil.copytree(bundle_folder, tmp_path / "bundle"))
-    with changing(bundle) as (folder, values):
+def older(own):
+    with changing(own) as (folder, values):
         file = folder / "classifier.onnx"
         file.write_bytes(with_kernels_in_another_order(file.read_bytes()))
         (folder / "classifier.prepared.onnx").write_bytes(b"prepared for another processor")
         values["audit"] = None
-    return Bundle.open(bundle.folder)
+    return Bundle.open(own.folder)
 
 
 def test_kernels_become_constants_again_and_answers_stay_to_the_bit(older):

@@ -37,6 +37,7 @@ _SIDE = 2048  # pixels: the largest input, 16 MB of numbers
 _SCORE = 1e6  # the largest threshold of a gate: a distance in standard deviations
 _WORD = 200  # characters
 _NO_SEAL = "0" * 64
+_CURE = "install or export the bundle again"
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -215,7 +216,7 @@ class Manifest(Part, frozen=True):
         """
         for rule, holds in self._rules():
             if not holds:
-                raise BundleError(f"manifest.json: {rule}; export the bundle again")
+                raise BundleError(f"manifest.json: {rule}", cure=_CURE)
 
     def _rules(self) -> Iterator[tuple[str, bool]]:
         """Say what has to hold, and whether it does; not a number passes no comparison."""
@@ -305,7 +306,7 @@ class Manifest(Part, frozen=True):
         try:
             values = msgspec.json.decode(data, type=dict[str, Any])
         except (ValueError, RecursionError) as error:
-            raise BundleError(f"manifest.json is damaged ({error}); install or export the bundle again") from error
+            raise BundleError(f"manifest.json is damaged ({error})", cure=_CURE) from error
         if values.get("schema") == 1:
             _check_seal(values.pop("seal", None), data)
         return cls.from_json(values)
@@ -319,16 +320,17 @@ class Manifest(Part, frozen=True):
                 or a preprocessing that this version does not have.
         """
         if values.get("schema") not in READABLE:
+            stated, readable = ascii(values.get("schema"))[:20], " and ".join(map(str, READABLE))
             raise BundleError(
-                f"manifest.json has schema {repr(values.get('schema'))[:20]}, this version reads"
-                f" {' and '.join(map(str, READABLE))}; install the cxr-edge that fits the bundle"
+                f"manifest.json has schema {stated}, this version reads {readable}",
+                cure="install the cxr-edge that fits the bundle",
             )
         known = {*cls.__struct_fields__} - {"extra"}
         extra = {name: value for name, value in values.items() if name not in known}
         try:
             return msgspec.convert({**values, "extra": extra}, cls)
         except (msgspec.ValidationError, RecursionError) as error:
-            raise BundleError(f"manifest.json: {error}; export the bundle again") from error
+            raise BundleError(f"manifest.json: {error}", cure=_CURE) from error
 
     def to_json(self) -> dict[str, Any]:
         """Give the content of ``manifest.json``."""
@@ -344,6 +346,6 @@ def _check_seal(stated: Any, data: bytes) -> None:
         BundleError: There is none, or it is another.
     """
     if not isinstance(stated, str) or not re.fullmatch(r"[0-9a-f]{64}", stated):
-        raise BundleError("manifest.json is of schema 1 but not sealed; install or export the bundle again")
+        raise BundleError("manifest.json is of schema 1 but not sealed", cure=_CURE)
     if hashlib.sha256(data.replace(stated.encode(), _NO_SEAL.encode())).hexdigest() != stated:
-        raise BundleError("manifest.json was changed after it was sealed; install or export the bundle again")
+        raise BundleError("manifest.json was changed after it was sealed", cure=_CURE)

@@ -50,12 +50,11 @@ class Classifier:
     ) -> None:
         manifest = bundle.manifest
         if precision not in manifest.precisions:
-            raise UsageError(f"precision {precision!r}; the bundle has {', '.join(manifest.precisions)}")
+            raise UsageError(f"precision {precision!r}", cure=f"the bundle has {', '.join(manifest.precisions)}")
         operating_point = operating_point or manifest.operating_points.default
         if operating_point not in manifest.operating_points.points:
-            raise UsageError(
-                f"operating point {operating_point!r}; the bundle has {', '.join(manifest.operating_points.points)}"
-            )
+            points = ", ".join(manifest.operating_points.points)
+            raise UsageError(f"operating point {operating_point!r}", cure=f"the bundle has {points}")
         self.bundle = bundle
         self.precision = precision
         self.operating_point = operating_point

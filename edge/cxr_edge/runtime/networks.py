@@ -38,8 +38,9 @@ def open_classifier(
     session = open_session(network, provider=provider, threads=threads, spinning=spinning, cached=True)
     if descriptor and DESCRIPTOR not in {output.name for output in session.inference.get_outputs()}:
         raise BundleError(
-            f"{bundle.folder}: the {precision} network gives the gate no {DESCRIPTOR}; run cxr-export gate again,"
-            " or answer without it (--no-gate)"
+            f"the {precision} network gives the gate no {DESCRIPTOR}",
+            cure="run cxr-export gate again, or answer without it (--no-gate)",
+            path=bundle.folder,
         )
     outputs: dict[str, Shape] = {"logodds": (None,), "probability": (None,), "features": manifest.feature_shape}
     session.check({"pixels": manifest.input_shape}, outputs)
@@ -56,8 +57,8 @@ def open_gate(bundle: Bundle) -> Session:
     """
     spec = bundle.manifest.gate
     if spec is None:
-        raise BundleError(f"{bundle.folder}: the bundle has no gate; add one with cxr-export gate")
-    session = open_session(bundle.model(spec.file), provider="cpu", threads=1)
+        raise BundleError("the bundle has no gate", cure="add one with cxr-export gate", path=bundle.folder)
+    session = open_session(bundle.network(spec.file), provider="cpu", threads=1)
     session.check({DESCRIPTOR: (None, None)}, {"score": (None,)})
     return session
 
@@ -75,7 +76,7 @@ def open_gradcam(bundle: Bundle, *, provider: Provider = "auto", threads: int | 
         ProviderError: See `open_session`.
     """
     shape = bundle.manifest.feature_shape
-    session = open_session(bundle.model(GRADCAM_FILE), provider=provider, threads=threads)
+    session = open_session(bundle.network(GRADCAM_FILE), provider=provider, threads=threads)
     session.check({"features": shape, "target": (None,)}, {"gradients": shape, "map": shape[:3]})
     return session
 
@@ -94,7 +95,7 @@ def open_lungs(bundle: Bundle, *, provider: Provider = "auto", threads: int | No
     """
     spec = bundle.manifest.lungs
     if spec is None:
-        raise BundleError(f"{bundle.folder}: has nothing that outlines lungs; add it with cxr-export lungs")
-    session = open_session(bundle.model(spec.file), provider=provider, threads=threads)
+        raise BundleError("has nothing that outlines lungs", cure="add it with cxr-export lungs", path=bundle.folder)
+    session = open_session(bundle.network(spec.file), provider=provider, threads=threads)
     session.check({"pixels": bundle.manifest.input_shape}, {"lungs": (None, None, None)})
     return session

@@ -92,8 +92,8 @@ def read_reference(bundle: Bundle) -> tuple[ReferenceInputs, Outputs]:
         expected = Outputs(**{name: _numbers(values[name]) for name in Outputs.__dataclass_fields__ if name in values})
         _check_shapes(bundle, reference, expected)
     except Exception as error:  # a damaged archive raises anything
-        what = "not the inputs and answers expected"
-        raise BundleError(f"{path}: {what} ({ascii(error)[:200]}); export the bundle again") from error
+        problem = f"not the inputs and answers expected ({ascii(error)[:200]})"
+        raise BundleError(problem, cure="export the bundle again", path=path) from error
     return reference, expected
 
 

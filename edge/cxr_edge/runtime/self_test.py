@@ -147,7 +147,8 @@ def self_test(bundle: Bundle, *, provider: Provider = "cpu") -> Comparison:
         comparison = compare(reference, expected, found, provider=ran)
         precisions = _precisions(bundle, reference, expected, provider=provider)
     except ValueError as error:  # shapes that do not fit
-        raise BundleError(f"{bundle.folder}: a network gives outputs of another shape ({error})") from error
+        problem = f"a network gives outputs of another shape ({error})"
+        raise BundleError(problem, cure="export the bundle again", path=bundle.folder) from error
     there = {"gate_score": bundle.manifest.gate, "lungs": bundle.manifest.lungs, **bundle.manifest.precisions}
     tested = {*expected.to_arrays(), *precisions, "fp32"}
     untested = tuple(name for name, network in there.items() if network is not None and name not in tested)

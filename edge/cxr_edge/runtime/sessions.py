@@ -40,7 +40,8 @@ __all__ = ["Provider", "Session", "onnxruntime", "open_session", "start", "usabl
 _CPU = "CPUExecutionProvider"
 _NO_LOG = 4
 _PRELOADING = Lock()
-Model = bytes | Path | Network
+_EXPORT = "install or export the bundle again"
+NetworkSource = bytes | Path | Network
 Shape = tuple[int | None, ...]
 
 
@@ -54,6 +55,7 @@ class Session:
         reason: Why it is that one.
         threads: Threads that one run may use.
         binding: Its buffers on a device with memory of its own, None elsewhere.
+        path: The network's file, None where it came from memory.
     """
 
     inference: Any
@@ -61,6 +63,7 @@ class Session:
     reason: str
     threads: int
     binding: Binding | None = None
+    path: Path | None = None
 
     def run(self, inputs: Mapping[str, NDArray[Any]], outputs: list[str]) -> list[NDArray[Any]]:
         """Compute the named outputs.
@@ -76,7 +79,8 @@ class Session:
             if self.provider == "cpu":
                 raise
             title = ACCELERATORS[self.provider].title
-            raise ProviderError(f"{title} started, but broke down ({_first_line(error)}); --provider cpu") from error
+            problem = f"{title} started, but broke down ({_first_line(error)})"
+            raise ProviderError(problem, cure="--provider cpu") from error
         return values
 
     def check(self, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> None:
@@ -96,17 +100,18 @@ class Session:
         ):
             shapes = {each.name: each.shape for each in found}
             if kind == "input" and set(shapes) - set(expected):
-                raise BundleError(f"a network takes an unknown input {min(set(shapes) - set(expected))!a}")
+                unknown = min(set(shapes) - set(expected))
+                raise BundleError(f"takes an unknown input {unknown!a}", cure=_EXPORT, path=self.path)
             for name, shape in expected.items():
                 if name not in shapes:
-                    raise BundleError(f"a network has no {kind} {name}; export the bundle again")
+                    raise BundleError(f"has no {kind} {name}", cure=_EXPORT, path=self.path)
                 if not _fits(shapes[name], shape):
-                    said = ascii(shapes[name])[:100]
-                    raise BundleError(f"a network's {name} is of shape {said}, the manifest says otherwise")
+                    problem = f"its {name} is of shape {ascii(shapes[name])[:100]}, the manifest says otherwise"
+                    raise BundleError(problem, cure=_EXPORT, path=self.path)
 
 
 def open_session(
-    model: Model,
+    model: NetworkSource,
     *,
     provider: Provider = "auto",
     threads: int | None = None,
@@ -135,7 +140,7 @@ def open_session(
         UsageError: An unknown provider, fewer than one thread, or more than cores that this process may use.
     """
     if provider not in get_args(Provider):
-        raise UsageError(f"provider {provider!r}; expected one of {', '.join(get_args(Provider))}")
+        raise UsageError(f"provider {provider!r}", cure=f"expected one of {', '.join(get_args(Provider))}")
     check_threads(threads)
     threads = threads or usable_cores()
     reason, obstacle = "asked for", None
@@ -150,12 +155,12 @@ def open_session(
             reason, obstacle = started.reason, started
     inference = _open_on_cpu(model, threads=threads, spinning=spinning, cached=cached)
     if obstacle is not None and provider != "auto":
-        cure = "; ".join(obstacle.cure)
-        raise ProviderError(f"{accelerator.title} was asked for, but {reason}; {cure}; or take --provider cpu")
-    return Session(inference, "cpu", reason, threads)
+        cure = "; ".join((*obstacle.cure, "or take --provider cpu"))
+        raise ProviderError(f"{accelerator.title} was asked for, but {reason}", cure=cure)
+    return Session(inference, "cpu", reason, threads, path=_path(model))
 
 
-def start(model: Model, accelerator: Accelerator, *, threads: int, spinning: bool = True) -> Session | Obstacle:
+def start(model: NetworkSource, accelerator: Accelerator, *, threads: int, spinning: bool = True) -> Session | Obstacle:
     """Load a network on an accelerator and nowhere else.
 
     Args:
@@ -179,7 +184,7 @@ def start(model: Model, accelerator: Accelerator, *, threads: int, spinning: boo
         inference = _open(model, [(accelerator.provider, accelerator.options(threads)), _CPU], options)
         if inference.get_providers()[0] == accelerator.provider:
             binding = Binding(onnxruntime, inference, accelerator.device) if accelerator.device else None
-            return Session(inference, accelerator.word, "asked for", threads, binding)
+            return Session(inference, accelerator.word, "asked for", threads, binding, _path(model))
     except BundleError as error:  # or the network is at fault: the CPU will tell
         said = _first_line(error.__cause__ or error)
     return did_not_start(accelerator, said, folder=folder)
@@ -211,7 +216,7 @@ def _options(threads: int, spinning: bool) -> Any:
     return options
 
 
-def _open_on_cpu(model: Model, *, threads: int, spinning: bool, cached: bool) -> Any:
+def _open_on_cpu(model: NetworkSource, *, threads: int, spinning: bool, cached: bool) -> Any:
     entry = entry_for(model.sha256, onnxruntime) if cached and isinstance(model, Network) else None
     if entry is not None:
         if found := entry.read():
@@ -228,13 +233,14 @@ def _open_on_cpu(model: Model, *, threads: int, spinning: bool, cached: bool) ->
     return _open(model, [_CPU], _options(threads, spinning))
 
 
-def _open(model: Model, providers: list[Any], options: Any) -> Any:
-    source = model.data if isinstance(model, Network) else model
+def _open(model: NetworkSource, providers: list[Any], options: Any) -> Any:
+    source = bytes(model.content) if isinstance(model, Network) else model
     try:
         # Its own fallback prints to where the results go, and then computes on the CPU.
         return onnxruntime.InferenceSession(source, options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's own exception types share no base
-        raise BundleError(f"ONNX Runtime {onnxruntime.__version__} cannot load the network: {error}") from error
+        problem = f"ONNX Runtime {onnxruntime.__version__} cannot load the network: {_first_line(error)}"
+        raise BundleError(problem, cure=_EXPORT, path=_path(model)) from error
 
 
 def _fits(found: list[int | str | None], expected: Shape) -> bool:
@@ -247,5 +253,10 @@ def _fits(found: list[int | str | None], expected: Shape) -> bool:
     )
 
 
+def _path(model: NetworkSource) -> Path | None:
+    return model if isinstance(model, Path) else model.path if isinstance(model, Network) else None
+
+
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
+    line = str(error).strip().partition("\n")[0]
+    return line if line.isprintable() else ascii(line)

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from cxr_edge.errors import UsageError
 from cxr_train.cli import app
-from cxr_train.lung_network import build_lung_network
-from cxr_train.lung_training import dice, loss, outline
+from cxr_train.lungs import build_lung_network, lung_loss, outline
+from cxr_train.metrics import dice
 
 
 def lungs(data, masks, out, *options):
@@ -29,7 +29,13 @@ def trained(tmp_path_factory, request):
 
 
 def test_a_run_folder_is_complete(trained):
-    assert {path.name for path in trained.iterdir()} == {"model.keras", "run.json", "metrics.json"}
+    assert {path.name for path in trained.iterdir()} == {
+        ".cxr-edge",
+        "model.keras",
+        "run.json",
+        "split.json",
+        "metrics.json",
+    }
     record = json.loads((trained / "run.json").read_text())
     assert record["arch"] == "lung_segmenter"
     held_out = json.loads((trained / "metrics.json").read_text())["validation"]
@@ -46,16 +52,17 @@ def test_the_same_seed_gives_the_same_dice(trained, kermany, lungmasks, tmp_path
     )
 
 
-def test_a_run_that_is_there_is_kept(trained, kermany, lungmasks):
-    before = (trained / "metrics.json").stat().st_mtime_ns
+def test_a_run_that_is_there_is_kept_and_force_deletes_nothing_when_an_input_is_mistyped(
+    trained, kermany, lungmasks, tmp_path
+):
+    before = {path.name: path.read_bytes() for path in trained.iterdir()}
     with pytest.raises(UsageError, match="--force"):
         lungs(kermany, lungmasks, trained)
-    assert (trained / "metrics.json").stat().st_mtime_ns == before
-
-
-def test_without_masks_nothing_is_trained(kermany, tmp_path):
+    with pytest.raises(UsageError, match="no such folder"):
+        lungs(tmp_path / "nowhere", lungmasks, trained, "--force")
     with pytest.raises(UsageError, match="no mask matches"):
-        lungs(kermany, tmp_path, tmp_path / "run")
+        lungs(kermany, tmp_path, trained, "--force")
+    assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
 
 
 def test_dice_leaves_unknown_pixels_out():
@@ -70,12 +77,12 @@ def test_the_loss_ignores_what_is_unknown_and_falls_with_better_outlines():
     target = np.full((2, 4, 4), np.nan, np.float32)
     target[0, :2], target[0, 2:] = 1.0, 0.0
     logits = np.where(target == 1, 3.0, -3.0).astype(np.float32)
-    good = float(loss(logits, target))
+    good = float(lung_loss(logits, target))
     logits[1] = 50.0  # an image without a mask
-    assert float(loss(logits, target)) == pytest.approx(good)
+    assert float(lung_loss(logits, target)) == pytest.approx(good)
     logits[0] *= -1
-    assert float(loss(logits, target)) > good + 1
-    assert float(loss(logits, np.full((2, 4, 4), np.nan, np.float32))) == 0
+    assert float(lung_loss(logits, target)) > good + 1
+    assert float(lung_loss(logits, np.full((2, 4, 4), np.nan, np.float32))) == 0
 
 
 def test_outlines_have_the_size_of_the_input():

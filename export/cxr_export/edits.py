@@ -1,9 +1,10 @@
-"""Work that is the same for every image, done once at export instead of at every session start or run."""
+"""Changes of an ONNX graph: constant work is done once, an output is added, a calibration is replaced."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,21 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from cxr_edge.bundle.manifest import Calibration
+from cxr_edge.errors import CxrEdgeError
+from cxr_edge.runtime.networks import DESCRIPTOR
+from cxr_edge.runtime.sessions import open_session
+
+DEPTHS = (0.45, 0.6, 0.85)
+"""Where the descriptor looks, as shares of the way from the first convolution to the last."""
+_BATCH = 8
 IR_VERSION = 8  # read by every ONNX Runtime since 1.14
+
+
+class ConversionError(CxrEdgeError):
+    """A network that cannot be converted or changed as asked: an operator or a layer is not the expected one."""
+
+    kind = "conversion"
 
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -167,3 +182,109 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     out.producer_name = "cxr-export"
     out.graph.ClearField("value_info")
     return out
+
+
+def describing_tensors(fp32: bytes) -> list[str]:
+    """Names the feature maps of a float classifier that make the descriptor.
+
+    Depthwise convolutions are passed over, and the map behind the activation is taken where there is one: the
+    quantiser keeps its name.
+
+    Raises:
+        ConversionError: The network has no convolution.
+    """
+    graph = onnx.load_from_string(fp32).graph
+    maps = []
+    for conv in [node for node in graph.node if node.op_type == "Conv"]:
+        if any(each.name == "group" and each.i > 1 for each in conv.attribute):
+            continue
+        behind = [node for node in graph.node if conv.output[0] in node.input]
+        activated = len(behind) == 1 and behind[0].op_type in {"Clip", "Relu"}
+        maps.append(behind[0].output[0] if activated else conv.output[0])
+    if not maps:
+        raise ConversionError("the classifier has no convolution whose channels a gate could look at")
+    return list(dict.fromkeys(maps[round(depth * (len(maps) - 1))] for depth in DEPTHS))
+
+
+def with_descriptor(model: bytes, tensors: list[str]) -> bytes:
+    """Adds the output ``descriptor``, float32 [N, D], to a classifier, float or quantised; replaces one that is there.
+
+    `GlobalAveragePool` rather than `ReduceMean`: ONNX Runtime computes it in the blocked layout of its convolutions,
+    without bringing the map into another.
+
+    Args:
+        model: The ONNX file's bytes.
+        tensors: From `describing_tensors` of the float classifier.
+
+    Raises:
+        ConversionError: The classifier has no such feature map.
+    """
+    out = onnx.load_from_string(model)
+    graph = out.graph
+    for node in [node for node in graph.node if node.name.startswith(f"{DESCRIPTOR}/")]:
+        graph.node.remove(node)
+    for value in [value for value in graph.output if value.name == DESCRIPTOR]:
+        graph.output.remove(value)
+    there = {name for node in graph.node for name in node.output}
+    pools = []
+    for row, tensor in enumerate(tensors):
+        # A quantised map is read where the next layer reads it, or the convolution before it would stay in float.
+        read = next((name for name in (f"{tensor}_DequantizeLinear_Output", tensor) if name in there), None)
+        if read is None:
+            raise ConversionError(f"the classifier has no feature map {tensor}; export the bundle again")
+        pools.append(f"{DESCRIPTOR}/{row}")
+        graph.node.append(helper.make_node("GlobalAveragePool", [read], [pools[-1]], name=pools[-1]))
+    join, flat = f"{DESCRIPTOR}/join", f"{DESCRIPTOR}/flat"
+    graph.node.append(helper.make_node("Concat", pools, [join], name=join, axis=1))
+    graph.node.append(helper.make_node("Flatten", [join], [DESCRIPTOR], name=flat, axis=1))
+    graph.output.append(helper.make_tensor_value_info(DESCRIPTOR, onnx.TensorProto.FLOAT, ["N", None]))
+    onnx.checker.check_model(out, full_check=True)
+    return out.SerializeToString()
+
+
+def with_calibration(data: bytes, calibration: Calibration) -> bytes:
+    """Gives a classifier graph another scale and bias.
+
+    Args:
+        data: A classifier with the outputs ``logodds`` and ``probability``.
+        calibration: What to put in.
+
+    Raises:
+        ConversionError: Between the two lies something else than a product, at most a sum, and a sigmoid.
+    """
+    model = onnx.load_from_string(data)
+    graph = model.graph
+    producers = {output: node for node in graph.node for output in node.output}
+    chain: list[onnx.NodeProto] = []
+    name = "probability"
+    while name != "logodds" and name in producers and len(chain) < 3:
+        chain.insert(0, producers[name])
+        name = chain[0].input[0]
+    if name != "logodds" or [node.op_type for node in chain] not in (["Mul", "Sigmoid"], ["Mul", "Add", "Sigmoid"]):
+        found = [node.op_type for node in chain]
+        raise ConversionError(f"the probability comes from the log-odds by {found}, expected Mul, Add and Sigmoid")
+    for node in chain:
+        graph.node.remove(node)
+    scaled, shifted = "calibrated/scaled", "calibrated/shifted"
+    multiply = helper.make_node("Mul", ["logodds", ""], [scaled])
+    add = helper.make_node("Add", [scaled, ""], [shifted])
+    steps = [multiply, add] if calibration.bias else [multiply]
+    graph.node.extend([*steps, helper.make_node("Sigmoid", [steps[-1].output[0]], ["probability"])])
+    set_constant(graph, graph.node[-1 - len(steps)], 1, np.array(calibration.scale))
+    if calibration.bias:
+        set_constant(graph, graph.node[-2], 1, np.array(calibration.bias))
+    drop_unused(graph)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+def answer(model: bytes, pixels: NDArray[np.uint8], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
+    """Runs a network over radiographs uint8 [N, height, width]; one array [N, ...] for each output."""
+    session = open_session(model, provider="cpu")
+    parts = [session.run(batch, list(outputs)) for batch in batches_of(pixels)]
+    return [np.concatenate(values) for values in zip(*parts, strict=True)]
+
+
+def batches_of(pixels: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """Cuts radiographs uint8 [N, height, width] into what a network takes at a time."""
+    return ({"pixels": pixels[i : i + _BATCH].astype(np.float32)} for i in range(0, len(pixels), _BATCH))

@@ -8,11 +8,10 @@ import onnxruntime as ort
 import pytest
 from small import SIZE, small_network, write_run
 
-from cxr_export import simplify as module
-from cxr_export.graphs import classifier_graph
-from cxr_export.radiographs import noise
-from cxr_export.run import Run
-from cxr_export.simplify import add_first, simplify
+from cxr_export import edits as module
+from cxr_export.convert import Exportable, classifier_graph
+from cxr_export.edits import add_first, simplify
+from cxr_train.dataset import noise
 
 
 def _answers(model: onnx.ModelProto, pixels: np.ndarray) -> list[np.ndarray]:
@@ -22,7 +21,7 @@ def _answers(model: onnx.ModelProto, pixels: np.ndarray) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("grey_copies", [1, 3])
 def test_grey_copies_scale_and_batch_norm_are_folded_and_the_answers_stay(tmp_path, grey_copies):
-    model = classifier_graph(Run.open(write_run(tmp_path / "run", small_network(grey_copies=grey_copies))))
+    model = classifier_graph(Exportable.open(write_run(tmp_path / "run", small_network(grey_copies=grey_copies))))
     simple = simplify(model)
     before, after = (Counter(node.op_type for node in m.graph.node) for m in (model, simple))
     assert before["Concat"] == (grey_copies == 3)
@@ -39,18 +38,18 @@ def test_grey_copies_scale_and_batch_norm_are_folded_and_the_answers_stay(tmp_pa
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_only_standard_operators_remain_so_that_any_processor_can_load_it(run):
-    simple = simplify(classifier_graph(run))
+def test_only_standard_operators_remain_so_that_any_processor_can_load_it(network):
+    simple = simplify(classifier_graph(network))
     assert [opset.domain for opset in simple.opset_import] == [""]
     assert {node.domain for node in simple.graph.node} == {""}
     assert simple.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
 
 
-def test_the_offset_is_added_before_the_pixels_get_a_channel(run, monkeypatch):
+def test_the_offset_is_added_before_the_pixels_get_a_channel(network, monkeypatch):
     monkeypatch.setattr(module, "add_first", lambda _graph: False)
-    before = simplify(classifier_graph(run))
+    before = simplify(classifier_graph(network))
     monkeypatch.undo()
-    after = simplify(classifier_graph(run))
+    after = simplify(classifier_graph(network))
     assert [node.op_type for node in before.graph.node][:4] == ["Reshape", "Add", "Transpose", "Conv"]
     assert [node.op_type for node in after.graph.node][:3] == ["Add", "Reshape", "Conv"]
     assert not add_first(after.graph)

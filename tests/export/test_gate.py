@@ -1,6 +1,5 @@
 """The gate: one more output that changes no other, a distance as by definition, a bundle that refuses."""
 
-import shutil
 from collections import Counter
 
 import numpy as np
@@ -13,21 +12,13 @@ import cxr_edge
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import UsageError
 from cxr_edge.runtime.sessions import open_session
-from cxr_export.distance import Distance
-from cxr_export.errors import ConversionError
-from cxr_export.gate import add_gate, hold_out
-from cxr_export.loss import quantize_bundle
-from cxr_export.quantisation import quantize
-from cxr_export.radiographs import noise, read_split
-from cxr_export.taps import describing_tensors, descriptors, with_descriptor
-from cxr_export.variations import varied
+from cxr_export.edits import ConversionError, answer, describing_tensors, with_descriptor
+from cxr_export.gate import Distance, add_gate
+from cxr_export.int8 import quantize, quantize_bundle
+from cxr_train.dataset import find_samples, noise
+from cxr_train.split import Split
 
 OUTPUTS = ["logodds", "probability", "features"]
-
-
-@pytest.fixture(scope="module")
-def pixels():
-    return read_split(DATA, "train", size=(SIZE, SIZE)).pixels
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +32,11 @@ def gated(fp32):
 
 
 def outputs(model, pixels):
-    return open_session(model, provider="cpu").run({"pixels": pixels}, OUTPUTS)
+    return answer(model, pixels, OUTPUTS)
+
+
+def descriptors(model, pixels):
+    return answer(model, pixels, ["descriptor"])[0]
 
 
 def loaded_operators(model, folder):
@@ -110,49 +105,58 @@ def test_a_number_that_is_none_stays_one():
     assert np.isnan(gate.run({"descriptor": np.full((1, 6), np.nan, np.float32)}, ["score"])[0]).all()
 
 
-def test_files_of_one_patient_are_held_out_together():
-    names = tuple(
-        f"{patient}{file}.jpeg"
-        for patient in (*(f"person{n}_virus" for n in range(6)), *(f"NORMAL2-IM-{n:04}" for n in range(6)))
-        for file in ("_1" if "person" in patient else "-0001", "_2" if "person" in patient else "-0002")
-    )
-    held = hold_out(names)
-    assert held.sum() == 6
-    assert (held[::2] == held[1::2]).all()
-    with pytest.raises(UsageError, match="at least 2"):
-        hold_out(("person1_virus_1.jpeg", "person1_virus_2.jpeg"))
-
-
-def test_copies_differ_and_are_the_same_every_time(pixels):
-    copies = varied(pixels, seed=1)
-    assert copies.shape == pixels.shape
-    assert copies.dtype == np.float32
-    assert (copies.min(), copies.max()) >= (0, 0)
-    assert copies.max() <= 255
-    np.testing.assert_array_equal(copies, varied(pixels, seed=1))
-    assert (copies != np.rint(pixels)).any(axis=(1, 2)).mean() > 0.5
-
-
-def test_the_bundle_gets_the_file_the_threshold_and_a_new_seal(bundle_folder, tmp_path):
-    out = shutil.copytree(bundle_folder, tmp_path / "bundle")
-    before = Bundle.open(out)
-    quantize_bundle(before, data=DATA)
-    report = add_gate(Bundle.open(out), data=DATA)
-    after = Bundle.open(out)
-    assert after.digest != before.digest
+def test_the_bundle_gets_the_file_the_threshold_and_a_new_seal(own):
+    quantize_bundle(own, data=DATA)
+    report = add_gate(Bundle.open(own.folder), data=DATA)
+    after = Bundle.open(own.folder)
+    assert after.digest != own.digest
     assert after.manifest.gate.threshold == report.threshold > 0
     assert set(report.refused) == {"fp32", "int8"}
-    assert report.learned_from + report.held_out == len(read_split(DATA, "train", size=(SIZE, SIZE)).pixels)
     card = after.path("MODEL_CARD.md").read_text("utf-8")
     assert "## What is refused" in card
     assert f"{report.threshold:.4f}" in card
     assert "images that are no chest radiograph" not in card
 
     add_gate(after, data=DATA)
-    assert Bundle.open(out).digest == after.digest
+    assert Bundle.open(own.folder).digest == after.digest
     quantize_bundle(after, data=DATA)  # from the classifier that has the output already
     for precision in ("fp32", "int8"):
-        model = cxr_edge.load(out, provider="cpu", precision=precision)
+        model = cxr_edge.load(own.folder, provider="cpu", precision=precision)
         strange = model.predict(noise(1, size=(SIZE, SIZE))[0].astype(np.uint8))
         assert strange.refusal
         assert model.predict(next((DATA / "train" / "NORMAL").glob("*.jpeg"))).gate_score < strange.gate_score
+
+
+def test_the_threshold_is_chosen_on_the_patients_that_the_classifier_held_out(own, monkeypatch):
+    samples = find_samples(DATA, ["train"])
+    sides = Split.read(own.path("split.json")).sides(samples)
+    learned = []
+    of = Distance.of
+    monkeypatch.setattr(Distance, "of", lambda descriptors: learned.append(len(descriptors)) or of(descriptors))
+    report = add_gate(own, data=DATA)
+    assert (report.learned_from, report.held_out) == (len(sides.learned), len(sides.held_out))
+    assert learned == [2 * len(sides.learned)]
+    assert len(sides.learned) + len(sides.held_out) == len(samples)
+
+
+def test_another_hospitals_radiographs_are_split_by_patient(own, tmp_path):
+    data = tmp_path / "ours"
+    for label in ("NORMAL", "PNEUMONIA"):
+        (data / "train" / label).mkdir(parents=True)
+        for number, path in enumerate(sorted((DATA / "train" / label).iterdir())):
+            name = f"NORMAL2-IM-9{number // 2:03}-0001{'-0002' * (number % 2)}.jpeg"
+            (data / "train" / label / name).write_bytes(path.read_bytes() + label.encode())
+    report = add_gate(own, data=data)
+    # 4 patients with 2 radiographs of each label, one of them held out in each label's family
+    assert (report.learned_from + report.held_out, report.held_out % 4) == (16, 0)
+    assert report.held_out > 0
+
+
+def test_a_folder_with_one_patient_is_refused(own, tmp_path):
+    for label in ("NORMAL", "PNEUMONIA"):
+        (tmp_path / "train" / label).mkdir(parents=True)
+        source = min((DATA / "train" / label).iterdir())
+        (tmp_path / "train" / label / f"person9999_virus_{label}.jpeg").write_bytes(source.read_bytes())
+    with pytest.raises(UsageError, match="at least 2"):
+        add_gate(own, data=tmp_path)
+    assert Bundle.open(own.folder).digest == own.digest

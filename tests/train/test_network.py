@@ -6,9 +6,14 @@ from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import BundleError, UsageError
 from cxr_edge.prediction.classifier import Classifier
 from cxr_train.cli import app
-from cxr_train.fit import logodds
-from cxr_train.from_bundle import write_network
-from cxr_train.network import build_network
+from cxr_train.network import (
+    MOBILENET_PARAMETERS,
+    MOBILENET_TRAINABLE,
+    build_network,
+    freeze_through,
+    logodds,
+    write_network,
+)
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +54,12 @@ def test_a_file_that_is_there_is_left_alone(network_file, tmp_path):
     assert network_file.read_bytes() == before
     with pytest.raises(UsageError, match=r"\.keras"):
         write_network(Bundle.open(), tmp_path / "network.h5")
+
+
+def test_the_published_parameter_counts():
+    network = build_network("mobilenet")
+    freeze_through(network)
+    assert network.count_params() == MOBILENET_PARAMETERS
+    assert sum(int(np.prod(v.shape)) for v in network.trainable_variables) == MOBILENET_TRAINABLE
+    freeze_through(network, None)
+    assert sum(int(np.prod(v.shape)) for v in network.trainable_variables) > MOBILENET_TRAINABLE
