@@ -36,7 +36,7 @@ def main() -> None:
     samples = find_samples(arguments.data.radiographs)
     split = split_of_bundle(model.bundle, samples)
     samples = [sample for sample in samples if sample.split != "test"]
-    held = split.sides(samples).held_out
+    held = samples if arguments.quick else split.sides(samples).held_out  # no sample of the repository was held out
     cost(model, arguments)
     drawn(read_masks(samples, arguments.data.masks))
     outlines(model, held, arguments.data.masks, arguments.others)

@@ -32,7 +32,7 @@ PRINTED = {  # what only a run to the end prints, each with a figure in it
     "scan_scale.py": r"ratio \d\.\d+ \(bar.*500 files: first record after \d",
     "scan_throughput.py": r"bound / scan \| loop / scan \|.*\| \d+\.\d+ \|$",
     "session_start.py": r"\| ratio \| \d\.\d+ \(",
-    "peers": r"A trial run.*\| cxr-edge \| \d+\.\d+ ms \| 1 \|",
+    "peers": r"A trial run.*\| cxr-edge \| \d+\.\d+ m?s \| 1 \|",
     "warning_rates.py": r"\| label stands \| \d.*with --tta \d+\.\d times",
 }
 ONE_THREAD = ["--threads", "1"]
