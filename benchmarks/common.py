@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cxr_edge
-from cxr_edge.explanation.lime import Lime
+from cxr_edge import LimeOptions
+from cxr_edge.explanation.lime.engine import Lime
 from cxr_edge.explanation.superpixels import Superpixels
 from cxr_edge.prediction.preprocess import to_input
 from rounds import take_turns
@@ -134,7 +135,8 @@ def inputs_of(files: Sequence[Path]) -> list[Image]:
 def engine(model: cxr_edge.Model) -> Lime:
     """The LIME engine, warmed up."""
     lime = model.explainer.lime
-    lime.explain(np.random.default_rng(0).uniform(0, 255, (224, 224)).astype(np.float32), "NORMAL", samples=64)
+    noise = np.random.default_rng(0).uniform(0, 255, (224, 224)).astype(np.float32)
+    lime.explain(noise, "NORMAL", LimeOptions(samples=64))
     return lime
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from common import LABELS, inputs_of, mean_interval, model_for, parser, spearman, table
+from cxr_edge import LimeOptions
 from cxr_edge.api import Model
 from cxr_edge.explanation.lime.explanation import LimeExplanation
 from cxr_edge.prediction.classifier import Classifier
@@ -49,7 +50,7 @@ def methods(reference: int) -> dict[str, Callable[[Model, Map, int], Map]]:
 
     def by_package(model: Model, image: Map, _: int) -> Map:
         label = model.classifier.predict(image[None])[0].label
-        return density(model.explainer.lime.explain_reference(image, label, samples=reference))
+        return density(model.explainer.lime.explain(image, label, LimeOptions(mode="reference", samples=reference)))
 
     def chance(_: Model, image: Map, number: int) -> Map:
         coarse = np.random.default_rng(number).uniform(0, 1, (7, 7)).astype(np.float32)

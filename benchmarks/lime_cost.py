@@ -14,11 +14,13 @@ import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 import cxr_edge
 from common import alternate, engine, inputs_of, model_for, package_lime, parser, probability_of, table
+from cxr_edge import LimeOptions
 from cxr_edge.explanation.superpixels import segment
 
 TARGET = "PNEUMONIA"
@@ -37,7 +39,7 @@ def seconds(model: cxr_edge.Model, arguments: Namespace) -> None:
             network(ready[start : start + batch])
 
     competitors = {f"bare, batch {batch}": lambda batch=batch: bare(batch) for batch in (8, 16, 32)}
-    competitors["reference mode"] = lambda: lime.explain_reference(image, TARGET, samples=samples)
+    competitors["reference mode"] = lambda: lime.explain(image, TARGET, LimeOptions(mode="reference", samples=samples))
     competitors["fast mode"] = lambda: lime.explain(image, TARGET)
     package = "`lime` + ONNX Runtime"
     competitors[package] = lambda: package_lime(network, image, regions, seed=1, samples=samples)
@@ -66,7 +68,7 @@ def exactness(model: cxr_edge.Model, arguments: Namespace) -> None:
     rows = []
     for file in arguments.data.spread(arguments.radiographs):
         (image,) = inputs_of([file])
-        ours = lime.explain_reference(image, TARGET, samples=samples, seed=SEED)
+        ours = lime.explain(image, TARGET, LimeOptions(mode="reference", samples=samples, seed=SEED))
         package = package_lime(network, image, ours.superpixels, seed=SEED, samples=samples)
         rows.append([file.name, f"{np.abs(package).max():.4f}", f"{np.abs(ours.coefficients - package).max():.1e}"])
     table(["reference mode against `lime`", "largest coefficient", "largest difference"], rows)
@@ -86,11 +88,10 @@ def memory(counts: tuple[int, int]) -> None:
     table(["mode", "samples", "peak resident"], rows)
 
 
-def explain_once(model: cxr_edge.Model, image: np.ndarray, mode: str, samples: int) -> None:
+def explain_once(model: cxr_edge.Model, image: np.ndarray, mode: Literal["fast", "reference"], samples: int) -> None:
     """One call in this process; prints the samples that were taken and the peak resident memory in MB."""
     lime = engine(model)
-    explain = lime.explain if mode == "fast" else lime.explain_reference
-    used = explain(image, TARGET, samples=samples).estimate.samples
+    used = lime.explain(image, TARGET, LimeOptions(mode=mode, samples=samples)).estimate.samples
     print(json.dumps([used, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 
 

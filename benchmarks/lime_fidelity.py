@@ -28,9 +28,9 @@ from common import (
     probability_of,
     table,
 )
-from cxr_edge import Model
-from cxr_edge.explanation.lime import Lime, design
-from cxr_edge.explanation.lime.perturber import Perturber
+from cxr_edge import LimeOptions, Model
+from cxr_edge.explanation.lime.engine import Lime
+from cxr_edge.explanation.lime.perturbations import Masks, Perturber, independent
 from cxr_edge.explanation.lime.ridge import fit_ridge
 from cxr_edge.explanation.superpixels import Superpixels, segment
 
@@ -38,7 +38,7 @@ CONVERGED_SEED = 987654
 PACKAGE = "`lime`, probability"
 
 
-def scores(model: Model, image: NDArray[np.float32], regions: Superpixels, masks: design.Masks) -> NDArray[np.float64]:
+def scores(model: Model, image: NDArray[np.float32], regions: Superpixels, masks: Masks) -> NDArray[np.float64]:
     """Log-odds of perturbations."""
     found = np.empty(len(masks))
     for part, inputs in Perturber(image, regions).batches(masks):
@@ -48,9 +48,9 @@ def scores(model: Model, image: NDArray[np.float32], regions: Superpixels, masks
 
 def converged(
     model: Model, image: NDArray[np.float32], regions: Superpixels, samples: int, cache: Path
-) -> tuple[design.Masks, NDArray[np.float64]]:
+) -> tuple[Masks, NDArray[np.float64]]:
     """Independent perturbations with their log-odds, computed once."""
-    masks = design.independent(regions.count, samples, np.random.RandomState(CONVERGED_SEED))
+    masks = independent(regions.count, samples, np.random.RandomState(CONVERGED_SEED))
     digest = hashlib.sha256(image.tobytes() + regions.labels.tobytes()).hexdigest()[:16]
     file = cache / f"{model.bundle.digest[:12]}-{digest}-{samples}.npy"
     if not file.exists():
@@ -90,12 +90,12 @@ def main() -> None:
         for seed in (1, 2):
             random = np.random.RandomState(seed)
             random.randint(0, high=1000)
-            few = design.independent(regions.count, arguments.samples, random)
+            few = independent(regions.count, arguments.samples, random)
             package.append(fit_ridge(few, probability(scores(model, image, regions, few))).coefficients)
         _add(runs, PACKAGE, package, goals["probability"], [arguments.samples], [np.nan])
         for stability in [None, *arguments.stability]:
             fast = [
-                lime.explain(image, "PNEUMONIA", stability=stability, seed=seed)
+                lime.explain(image, "PNEUMONIA", LimeOptions(stability=stability, seed=seed))
                 for seed in range(1, arguments.seeds + 1)
             ]
             inside = [
@@ -157,7 +157,7 @@ def _competitors(
     regions, network = segment(image), probability_of(model)
 
     def fast(level: float | None) -> Callable[[], object]:
-        return lambda: lime.explain(image, "PNEUMONIA", stability=level)
+        return lambda: lime.explain(image, "PNEUMONIA", LimeOptions(stability=level))
 
     package = {PACKAGE: lambda: package_lime(network, image, regions, seed=1, samples=samples)}
     return package | {_named(level): fast(level) for level in levels}

@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from common import engine, inputs_of, model_for, overlap, parser, pearson, table
+from cxr_edge import LimeOptions
 
 
 def main() -> None:
@@ -26,7 +27,10 @@ def main() -> None:
         stated, observed, agreement, samples = [], [], [], []
         start = time.perf_counter()
         for image in images:
-            runs = [lime.explain(image, "PNEUMONIA", stability=stability, seed=seed) for seed in range(arguments.seeds)]
+            runs = [
+                lime.explain(image, "PNEUMONIA", LimeOptions(stability=stability, seed=seed))
+                for seed in range(arguments.seeds)
+            ]
             pairs = list(combinations([run.coefficients for run in runs], 2))
             stated.append(np.mean([run.stability for run in runs]))
             observed.append(np.mean([overlap(*pair) for pair in pairs]))

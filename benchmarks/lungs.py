@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from common import Image, alternate, inputs_of, model_for, parser, table
 from cxr_edge import InputError, Model
-from cxr_edge.explanation.evidence import weigh
+from cxr_edge.explanation.lungs import measure_evidence
 from cxr_train.dataset import LABELS, Sample, find_samples, read_images, read_masks
 from cxr_train.metrics import dice
 from cxr_train.split import split_of_bundle
@@ -103,7 +103,7 @@ def _outlined(model: Model, inputs: list[Image] | Image, masks: NDArray[np.uint8
     segmenter = model.explainer.lungs
     assert segmenter is not None
     found = [segmenter.outline(image) for image in inputs]
-    doubted = sum(each.doubt is not None for each in found)
+    doubted = sum(each.implausible is not None for each in found)
     if masks is None:
         return [len(found), doubted, "", ""]
     values = dice(np.stack([each.mask for each in found]), masks)
@@ -130,7 +130,7 @@ def _shares(model: Model, sample: Sample, mask: NDArray[np.bool_]) -> tuple[floa
     assert evidence is not None
     assert saliency is not None
     assert lime is not None
-    human = weigh(type(evidence.outline)(mask, None), evidence.target, saliency, lime)
+    human = measure_evidence(type(evidence.outline)(mask, None), evidence.target, saliency, lime)
     own = (evidence.lungs_share, evidence.saliency, evidence.lime)
     return (*own, human.lungs_share, human.saliency, human.lime, float(bool(evidence.warnings)))
 

@@ -26,9 +26,7 @@ def figures_of(path: Path, model: cxr_edge.Model, int8: cxr_edge.Model) -> dict[
         model: The bundle in float32, on the CPU, without its gate's verdict.
         int8: The same in int8.
     """
-    from cxr_edge.explanation.explainer import LimeOptions
-
-    explanation = model.explain(path, target=TARGET, lime=LimeOptions(seed=0, samples=64))
+    explanation = model.explain(path, target=TARGET, lime=cxr_edge.LimeOptions(seed=0, samples=64))
     saliency, lime, evidence = explanation.saliency, explanation.lime, explanation.evidence
     assert saliency is not None
     assert lime is not None

@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.explanation.evidence import weigh
-from cxr_edge.explanation.rendering import Picture, grey_picture, heat, outline, tint
+from cxr_edge.explanation.lungs import measure_evidence
+from cxr_edge.explanation.rendering import Picture, grey_picture, heat, outline, tint, to_jpeg
+from cxr_edge.files import write_atomically
 from cxr_edge.reading.radiograph import Radiograph, Source
 from cxr_edge.results.outcomes import Prediction
 from cxr_train.audit.answers import LUNG, UNKNOWN, Setting
@@ -182,9 +183,9 @@ def outlines(setting: Setting, where: Mapping[str, ClassEvidence] | None) -> Out
         for each in evidence.shares:
             drawn = explainer.lungs.outline(setting.images.pixels[each.row].astype(np.float32))
             saliency = explainer.gradcam.explain(predict_one(setting, each.row).features, label)
-            share = weigh(drawn, label, saliency, None).saliency
+            share = measure_evidence(drawn, label, saliency, None).saliency
             found[each.row] = drawn.mask
-            doubted += drawn.doubt is not None
+            doubted += drawn.implausible is not None
             stated[each.row], human[each.row] = np.nan if share is None else share, each.gradcam
     return Outlines(
         images=int(masked.sum()),
@@ -222,7 +223,7 @@ def draw_gallery(setting: Setting, where: Mapping[str, ClassEvidence], folder: P
     out: list[GalleryPicture] = []
     for heading, label, row, caption in (*_ranked(setting, where), *_mistakes(setting)):
         path = folder / f"picture-{len(out) + 1:02}.jpg"
-        cv2.imwrite(str(path), _picture(setting, row, label, lime=lime), [cv2.IMWRITE_JPEG_QUALITY, 88])
+        write_atomically(path, to_jpeg(_picture(setting, row, label, lime=lime), quality=88))
         out.append(GalleryPicture(heading, path, caption))
     return tuple(out)
 
