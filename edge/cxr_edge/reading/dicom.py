@@ -27,8 +27,8 @@ from pydicom.uid import (
 
 from cxr_edge.errors import InputError
 from cxr_edge.reading import attributes
-from cxr_edge.reading.decode import MAX_BYTES, check_size
 from cxr_edge.reading.display_pipeline import to_grey
+from cxr_edge.reading.limits import MAX_BYTES, check_size
 from cxr_edge.reading.radiograph import Radiograph, Source
 
 _TAGS = (

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from cxr_edge.errors import InputError
-from cxr_edge.reading.decode import MAX_BYTES, read_radiograph
+from cxr_edge.reading.decode import read_radiograph
+from cxr_edge.reading.limits import MAX_BYTES
 
 H, W = 40, 60
 GREY = np.add.outer(np.arange(H) * 2, np.arange(W) * 3).astype(np.uint8)
@@ -199,7 +200,7 @@ def test_one_missing_byte_at_the_end_is_noticed(radiographs):
 def test_a_changed_byte_inside_a_png_is_noticed():
     data = bytearray(encode(".png", GREY))
     data[len(data) // 2] ^= 1
-    assert kind_of(bytes(data)) == "truncated"
+    assert kind_of(bytes(data)) == "damaged"
 
 
 def test_a_preview_inside_a_jpeg_does_not_hide_that_it_is_cut():
