@@ -26,7 +26,7 @@ def test_the_record_of_an_answer(model, radiographs):
     answer = model.predict(path)
     record = json.loads(to_line(answer.to_json()))
     assert record == {
-        "schema": 1,
+        "schema": 2,
         "path": str(path),
         "status": "ok",
         "label": answer.label,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import CxrEdgeError, InputError
 from cxr_edge.reading.radiograph import Radiograph
-from cxr_edge.results.record import SCHEMA
+from cxr_edge.results.schema import SCHEMA
 
 T = TypeVar("T")
 _UNLIKE = "not like the chest radiographs that the gate was made with"
@@ -209,7 +209,7 @@ class Failure:
     """
 
     path: Path
-    error: CxrEdgeError
+    error: InputError
 
     @classmethod
     def of(cls, error: InputError) -> "Failure":
@@ -219,8 +219,9 @@ class Failure:
         return cls(error.path, error)
 
     def to_json(self) -> dict[str, object]:
-        """Give the record, schema 1."""
-        error = {"kind": self.error.kind, "message": str(self.error)}
+        """Give the record."""
+        reason = self.error
+        error = {"kind": reason.kind, "message": str(reason), "problem": reason.problem, "cure": reason.cure}
         return {"schema": SCHEMA, "path": os.fspath(self.path), "status": "error", "error": error}
 
 
