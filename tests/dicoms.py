@@ -7,6 +7,8 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from cxr_edge.reading.elements import DataSet, read_data_set
+
 NAME = "Mustermann^Erika^von"
 VALUES = np.add.outer(np.arange(40) * 30, np.arange(50) * 50).astype(np.uint16)  # 0..3620 of 12 bits
 
@@ -37,3 +39,10 @@ def written(image, syntax=ExplicitVRLittleEndian, *, preamble=True):
     file = BytesIO()
     pydicom.dcmwrite(file, image, enforce_file_format=preamble)
     return file.getvalue()
+
+
+def parsed(image: Dataset) -> DataSet:
+    """What the reader makes of some elements."""
+    file = BytesIO()
+    pydicom.dcmwrite(file, image, implicit_vr=False, little_endian=True)
+    return read_data_set(file.getvalue())

@@ -10,7 +10,7 @@ from cxr_edge.reading.radiograph import Source
 # Radiography under its present and its former names (PS3.3 C.7.3.1.1.1); OT and SC say how a film was digitized, not
 # what is on it.
 _RADIOGRAPHY = frozenset({"CR", "DX", "DR", "RG", "OT", "SC"})
-_SIDEWAYS = frozenset({"LL", "RL", "LLD", "RLD", "LAT", "LATERAL"})
+_SIDEWAYS = frozenset({"LL", "RL", "LLD", "RLD", "LLO", "RLO", "LAT", "LATERAL"})
 # A bundle that states no scope is still one for frontal chest radiographs.
 _CHEST = Scope(ages=[], views=["AP", "PA"], body_parts=["CHEST", "THORAX", "LUNG"])
 
@@ -40,6 +40,12 @@ def scope_warnings(source: Source, scope: Scope | None) -> tuple[str, ...]:
     view = source.view_position
     if view and limits.views and not _holds(view, limits.views, but_not=_SIDEWAYS - {*limits.views}):
         warnings.append(f"ViewPosition (0018,5101) is {view}: {made} {_listed(limits.views)} views.")
+    if source.anatomic_region and limits.body_parts and not _is_part(source.anatomic_region, limits.body_parts):
+        parts = _listed(limits.body_parts)
+        warnings.append(f"AnatomicRegionSequence (0008,2218) is {source.anatomic_region}: {made} {parts}.")
+    if source.view_code and limits.views and not _is_view(source.view_code, limits.views):
+        views = _listed(limits.views)
+        warnings.append(f"ViewCodeSequence (0054,0220) is {source.view_code}: {made} {views} views.")
     years = source.patient_age_years
     if years is not None and limits.ages and not limits.ages[0] <= int(years) <= limits.ages[1]:
         warnings.append(f"{_age(source)}: {made} {_patients(limits.ages)}.")
@@ -50,6 +56,16 @@ def _holds(stated: str, expected: Iterable[str], *, but_not: AbstractSet[str] = 
     """Say whether every value of an attribute has an expected word, as ``PORT CHEST`` or ``AP_SUPINE`` have."""
     words = [{value, *re.split(r"[ _]+", value)} for value in stated.split("\\")]
     return all(each & {*expected} and not each & but_not for each in words)
+
+
+def _is_part(coded: str, expected: Iterable[str]) -> bool:
+    """Say whether a coded body part is an expected one; the standard has one code for chest and thorax."""
+    return coded.upper() in expected or (coded == "CHEST" and "THORAX" in expected)
+
+
+def _is_view(coded: str, expected: Iterable[str]) -> bool:
+    """Say whether a coded view is an expected one; ``frontal`` may be either side."""
+    return coded in expected or (coded == "frontal" and bool({"AP", "PA"} & {*expected}))
 
 
 def _age(source: Source) -> str:
