@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cxr_edge.errors import InputError, UsageError
 from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.reading.decode import read_radiograph
-from cxr_edge.reading.inputs import SUFFIXES
+from cxr_edge.reading.formats import SUFFIXES
 
 LABELS = ("NORMAL", "PNEUMONIA")
 

@@ -12,7 +12,7 @@ from cxr_edge.bench.cases import counted
 from cxr_edge.bench.phantom import phantom_jpeg
 from cxr_edge.errors import InputError
 from cxr_edge.reading.decode import read_radiograph
-from cxr_edge.reading.inputs import find_images
+from cxr_edge.reading.discovery import Discovery
 
 MOST = 16
 """Files that are taken of those named: a window of measurement goes through all of them."""
@@ -81,7 +81,7 @@ def open_inputs(paths: Sequence[Path]) -> Iterator[tuple[tuple[Path, ...], Input
             yield (file,), _describe([file], found=1, synthetic=True)
         return
     found = []
-    for each in find_images(paths):
+    for each in Discovery(tuple(paths), ordered=True).find():
         if isinstance(each, InputError):
             raise each
         found.append(each)

@@ -19,6 +19,7 @@ def explain(
     paths: Annotated[
         list[Path],
         typer.Argument(
+            parser=options.input_path,
             metavar="FILE|FOLDER",
             help="JPEG, PNG, TIFF, BMP or DICOM; folders are searched with their sub-folders.",
             show_default=False,
@@ -74,7 +75,7 @@ def explain(
     from cxr_edge.errors import InputError
     from cxr_edge.explanation.explainer import LimeOptions
     from cxr_edge.explanation.superpixels import DEFAULT_COUNT
-    from cxr_edge.reading.inputs import find_images
+    from cxr_edge.reading.discovery import Discovery
     from cxr_edge.results.record import RESEARCH_USE
 
     how = LimeOptions(
@@ -98,7 +99,7 @@ def explain(
     )
     names: set[str] = set()
     count = failures = 0
-    for found in find_images(paths):
+    for found in Discovery(tuple(paths), output=out, ordered=True).find():
         count += 1
         try:
             if isinstance(found, InputError):

@@ -5,6 +5,14 @@ from typing import Annotated, Literal
 
 import typer
 
+
+def input_path(text: str) -> Path:
+    """Read the path of an input; an empty one would mean the current folder, and is mostly an unset variable."""
+    if not text:
+        raise typer.BadParameter("an empty path; is a variable unset? The current folder is .")
+    return Path(text)
+
+
 Bundle = Annotated[
     Path | None, typer.Option("--bundle", help="Folder of another bundle than the installed one.", show_default=False)
 ]

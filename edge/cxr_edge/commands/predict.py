@@ -21,6 +21,7 @@ def predict(
     paths: Annotated[
         list[Path],
         typer.Argument(
+            parser=options.input_path,
             metavar="FILE|FOLDER",
             help="JPEG, PNG, TIFF, BMP or DICOM; folders are searched with their sub-folders.",
             show_default=False,
@@ -49,7 +50,7 @@ def predict(
             loading.result()  # the other thread came upon the cause first, and says what it is
             raise
         from cxr_edge.errors import InputError
-        from cxr_edge.reading.inputs import find_images
+        from cxr_edge.reading.discovery import Discovery
         from cxr_edge.results.outcomes import Failure
         from cxr_edge.results.record import RESEARCH_USE, to_line
 
@@ -58,7 +59,7 @@ def predict(
         heading = f"{'spread':<{_RANGE}}  file" if test_time_augmentation else "file"
         typer.echo(_ROW.format("label", "probability", "threshold", heading))
     count = failures = refused = 0
-    for found in find_images(paths):
+    for found in Discovery(tuple(paths), ordered=True).find():
         count += 1
         outcome: Answer | Failure
         if isinstance(found, InputError):

@@ -18,18 +18,20 @@ class Format(Enum):
     JPEG_2000 = "JPEG 2000"
 
 
-READ = frozenset({Format.DICOM, Format.JPEG, Format.PNG, Format.TIFF, Format.BMP})
-"""The formats of radiographs; the others are known so that a message can name them."""
+_READ = frozenset({Format.DICOM, Format.JPEG, Format.PNG, Format.TIFF, Format.BMP})
+SUFFIXES = frozenset({".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".dcm", ".dicom"})
+"""The names of radiographs in folders; what has another is looked into."""
 HEAD = 256
 """Bytes from the beginning of a file that tell its format, and whether this program drew it."""
+_BMP_HEADERS = frozenset(size.to_bytes(4, "little") for size in (12, 40, 52, 56, 64, 108, 124))
 _MAGIC = {
     b"\xff\xd8\xff": Format.JPEG,
     b"\x89PNG\r\n\x1a\n": Format.PNG,
     b"II*\0": Format.TIFF,
     b"MM\0*": Format.TIFF,
+    b"BM": Format.BMP,
     b"II+\0": Format.TIFF,
     b"MM\0+": Format.TIFF,
-    b"BM": Format.BMP,
     b"GIF8": Format.GIF,
     b"%PDF": Format.PDF,
     b"PK\x03\x04": Format.ZIP,
@@ -52,6 +54,17 @@ def format_of(head: bytes) -> Format | None:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return Format.WEBP
     return next((found for magic, found in _MAGIC.items() if head.startswith(magic)), None)
+
+
+def holds_radiograph(head: bytes) -> bool:
+    """Say whether a file of any name is one to read; the other formats are known so that a message can name them.
+
+    Args:
+        head: Its first bytes, `HEAD` or more.
+    """
+    found = format_of(head)
+    # Text may begin with BM as well: for once, the size of the header that follows must be one that exists.
+    return found in _READ and (found is not Format.BMP or head[14:18] in _BMP_HEADERS)
 
 
 def _is_dicom(head: bytes) -> bool:
