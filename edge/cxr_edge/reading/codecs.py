@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.reading.jpeg import decode_strictly, read_jpeg_header
+from cxr_edge.reading.jpeg import decode_strictly
 from cxr_edge.reading.jpeg2000 import check_jpeg2000, read_jpeg2000_header
+from cxr_edge.reading.jpeg_header import read_jpeg_header
 
 STRICT_PLUGINS = {"JPEG-LS": "pyjpegls"}
 """Family of codestreams → the only plugin of pydicom that notices their damage: pyjpegls does, pylibjpeg does not."""

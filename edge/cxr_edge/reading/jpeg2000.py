@@ -94,7 +94,10 @@ def _longest_zeros(style: bytes, width: int, height: int, components: int) -> in
     for level in range(levels + 1):
         precinct = style[10 + level] if coding & 1 else 0xFF
         across, down = (-(-size >> levels - level) for size in (width, height))
-        packets += ((across >> (precinct & 15)) + 2) * ((down >> (precinct >> 4)) + 2)
+        # A precinct that is smaller than any image may be cut by the edges of a tile.
+        packets += (-(-across >> (precinct & 15)) + (precinct != 0xFF)) * (
+            -(-down >> (precinct >> 4)) + (precinct != 0xFF)
+        )
     columns, rows = (width >> block_width + 2) + 1, (height >> block_height + 2) + 1
     # In one layer, what is not included is coded as a tree; in later ones each block has a bit of its own.
     bits = columns if layers == 1 else columns * rows
