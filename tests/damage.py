@@ -14,6 +14,7 @@ from pydicom.filewriter import dcmwrite
 from pydicom.uid import (
     JPEG2000,
     UID,
+    ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGLosslessSV1,
@@ -49,14 +50,15 @@ class Compressed:
         return self.data[:at] + bytes([fill]) * size + self.data[at + size :]
 
 
-def compressed(pixels: Pixels) -> Iterator[Compressed]:
+def compressed(pixels: Pixels, only: str | None = None) -> Iterator[Compressed]:
     """Compress a radiograph in every way that is read: 8-bit ones as files and as DICOM, 12-bit ones as DICOM.
 
     Args:
         pixels: uint8, or uint16 with values below 4096, [height, width].
+        only: One kind of those.
     """
     bits = 8 if pixels.dtype == np.uint8 else 12
-    if bits == 8:
+    if bits == 8 and only is None:
         for kind, *options in (
             ("JPEG",),
             ("JPEG progressive", cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
@@ -67,14 +69,21 @@ def compressed(pixels: Pixels) -> Iterator[Compressed]:
         data = cv2.imencode(".png", pixels)[1].tobytes()
         yield Compressed("PNG", data, data.index(b"IDAT") + 4, len(data) - 16)
     for kind, syntax, encode in _FRAMES:
-        if bits == 8 or syntax != JPEGBaseline8Bit:
+        if only in {None, kind} and (bits == 8 or syntax != JPEGBaseline8Bit):
             frame = encode(pixels, bits)
             start = {"JPEG 2000": b"\xff\x93", "DICOM JPE": b"\xff\xda"}.get(kind[:9])
             yield _dicom(kind, syntax, frame, frame.index(start) + 14 if start else 64, pixels, bits)
 
 
+def uncompressed_dicom(pixels: Pixels) -> bytes:
+    """Write a radiograph of 8 or 12 bits as DICOM without compression."""
+    image = _image(pixels, 8 if pixels.dtype == np.uint8 else 12)
+    image.PixelData = pixels.tobytes()
+    return _written(image, ExplicitVRLittleEndian)
+
+
 def lossless_jpeg(pixels: Pixels, bits: int) -> bytes:
-    """Encode as lossless JPEG with the pixel to the left as prediction (T.81 annex H, process 14, selection value 1)."""
+    """Encode as lossless JPEG, each pixel predicted by the one to its left (T.81 annex H, selection value 1)."""
     values = pixels.astype(np.int64)
     predicted = np.empty_like(values)
     predicted[:, 1:], predicted[1:, 0], predicted[0, 0] = values[:, :-1], values[:-1, 0], 1 << (bits - 1)
@@ -166,19 +175,28 @@ _FRAMES: tuple[tuple[str, UID, Callable[[Pixels, int], bytes]], ...] = (
 
 
 def _dicom(kind: str, syntax: UID, frame: bytes, start: int, pixels: Pixels, bits: int) -> Compressed:
+    image = _image(pixels, bits)
+    image.PixelData = encapsulate([frame], has_bot=False)
+    image["PixelData"].VR = "OB"
+    image["PixelData"].is_undefined_length = True
+    data = _written(image, syntax)
+    at = data.index(frame)
+    return Compressed(kind, data, at + start, at + len(frame) - 2)
+
+
+def _image(pixels: Pixels, bits: int) -> Dataset:
     image = Dataset()
     image.SOPClassUID, image.SOPInstanceUID, image.Modality = "1.2.840.10008.5.1.4.1.1.1.1", "1.2.3.4", "DX"
     image.Rows, image.Columns = pixels.shape
     image.SamplesPerPixel, image.PhotometricInterpretation, image.PixelRepresentation = 1, "MONOCHROME2", 0
     image.BitsAllocated, image.BitsStored, image.HighBit = pixels.itemsize * 8, bits, bits - 1
-    image.PixelData = encapsulate([frame], has_bot=False)
-    image["PixelData"].VR = "OB"
-    image["PixelData"].is_undefined_length = True
+    return image
+
+
+def _written(image: Dataset, syntax: UID) -> bytes:
     image.file_meta = FileMetaDataset()
     image.file_meta.TransferSyntaxUID = syntax
     image.file_meta.MediaStorageSOPClassUID, image.file_meta.MediaStorageSOPInstanceUID = image.SOPClassUID, "1.2.3.4"
     file = BytesIO()
     dcmwrite(file, image, enforce_file_format=True)
-    data = file.getvalue()
-    at = data.index(frame)
-    return Compressed(kind, data, at + start, at + len(frame) - 2)
+    return file.getvalue()

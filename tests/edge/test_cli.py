@@ -212,3 +212,11 @@ def test_an_interrupt_ends_without_a_traceback(tiny_bundle, radiographs):
     assert process.returncode == 130
     assert b"Traceback" not in err
     assert (first + out).endswith(b"}\n")
+
+
+@pytest.mark.parametrize("command", ["predict", "explain", "scan", "bench"])
+def test_an_empty_path_is_a_usage_error_instead_of_the_current_folder(run, command, tmp_path):
+    options = ("--out", tmp_path) if command in {"explain", "scan"} else ()
+    code, out, err = run(command, "", *options, bundle=None)
+    assert (code, out) == (2, "")
+    assert "empty path" in err

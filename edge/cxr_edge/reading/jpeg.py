@@ -6,6 +6,7 @@ a whole, and zeroed stretches of scans in which every bit pattern is valid.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,19 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from cxr_edge.errors import InputError
-from cxr_edge.reading.jpeg_header import JpegHeader, read_jpeg_header
+from cxr_edge.reading.jpeg_header import JpegHeader, Scan, read_jpeg_header, without_segments
 from cxr_edge.reading.limits import check_size
 from cxr_edge.reading.picture import SAVE, Picture, damaged, steps_of, truncated, upright
 
 _DECODED = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA})
-_HOLE = re.compile(rb"\0{32,}")
+_ZEROS = bytes(32)
 _MOST_PADDING = 8
-# What libjpeg remarks about headers; the pixels are not concerned.
-_HARMLESS = ("unknown JFIF revision", "Unknown Adobe color transform", "bad ICC marker")
+# What libjpeg remarks about application segments, and which ones the pixels can do without then.
+_HARMLESS = {
+    "unknown JFIF revision": {0xE0},
+    "Unknown Adobe color transform": {0xEE},
+    "bad ICC marker": {0xE2},
+}
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 
 
@@ -72,13 +77,8 @@ def decode_strictly(data: bytes, header: JpegHeader) -> tuple[NDArray[np.uint8],
         raise InputError(
             "the JPEG data are cut off: whole scans are missing", cure="fetch the file again", kind="truncated"
         )
-    warnings: tuple[str, ...] = ()
     colors = "RGB" if header.lossless and len(header.components) == 3 else "GRAY"  # lossless colour stays colour
-    try:
-        pixels = simplejpeg.decode_jpeg(data, colors)
-    except ValueError as error:
-        warnings = _judge(str(error), data, header)
-        pixels = simplejpeg.decode_jpeg(data, colors, strict=False)
+    pixels, warnings = _decoded(data, header, colors)
     grey: NDArray[np.uint8] = pixels[:, :, 0]
     warnings += _check_zeros(data, header, grey)
     if header.arithmetic:
@@ -90,14 +90,20 @@ def _unsupported(header: JpegHeader) -> InputError:
     return InputError(f"{header.name}, which is not read here", cure=SAVE, kind="unsupported")
 
 
-def _judge(message: str, data: bytes, header: JpegHeader) -> tuple[str, ...]:
-    """Make warnings of what libjpeg says where the pixels are whole all the same; raise where they are not."""
-    if any(each in message for each in _HARMLESS):
-        return ()
+def _decoded(data: bytes, header: JpegHeader, colors: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Decode; raise what libjpeg says, unless the pixels are whole all the same."""
+    try:
+        return simplejpeg.decode_jpeg(data, colors), ()
+    except ValueError as error:
+        message = str(error)
+    for remark, codes in _HARMLESS.items():
+        if remark in message and (shorter := without_segments(data, codes)) != data:
+            return _decoded(shorter, read_jpeg_header(shorter), colors)
     extraneous = _EXTRANEOUS.search(message)
     end = header.scans[-1].end
     if extraneous and int(extraneous[1]) <= _MOST_PADDING and not any(data[end - int(extraneous[1]) : end]):
-        return (f"{extraneous[1]} needless bytes at the end of the JPEG data: padding, or damage to the last rows.",)
+        warning = f"{extraneous[1]} needless bytes at the end of the JPEG data: padding, or damage to the last rows."
+        return simplejpeg.decode_jpeg(data, colors, strict=False), (warning,)
     if message.startswith(("Unsupported color", "Sorry")):  # the latter where it was built without arithmetic coding
         raise _unsupported(header)
     raise damaged("JPEG", message.removeprefix("Corrupt JPEG data: "))
@@ -117,8 +123,7 @@ def _check_zeros(data: bytes, header: JpegHeader, grey: NDArray[Any]) -> tuple[s
     """
     for scan in header.scans:
         never = header.arithmetic or scan.zeros_say_minus_one or (scan.high > 0 and scan.first > 0)
-        for hole in _HOLE.finditer(data, scan.start, scan.end) if never or scan.high else ():
-            size = hole.end() - hole.start()
+        for size in _zeros(data, scan) if never or scan.high else ():
             what = f"{size} bytes of zeros inside its compressed pixels"
             if never:
                 raise damaged("JPEG", what)
@@ -127,3 +132,12 @@ def _check_zeros(data: bytes, header: JpegHeader, grey: NDArray[Any]) -> tuple[s
             if np.bincount(grey.ravel()).max() < 256 * size:
                 return (f"The JPEG data may be damaged ({what}).",)
     return ()
+
+
+def _zeros(data: bytes, scan: Scan) -> Iterator[int]:
+    """Give the length of every stretch of zeros in a scan that no code makes by chance."""
+    at = data.find(_ZEROS, scan.start, scan.end)
+    while at >= 0:
+        size = scan.end - at - len(data[at : scan.end].lstrip(b"\0"))
+        yield size
+        at = data.find(_ZEROS, at + size, scan.end)

@@ -3,6 +3,7 @@
 import re
 import struct
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from cxr_edge.reading.picture import damaged, exif_orientation, truncated
@@ -139,6 +140,16 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         raise damaged("JPEG", "no frame header") if complete else truncated("JPEG")
     process, bits, height, width, _ = frame
     return JpegHeader(process, width, height, bits, components, orientation or 1, tuple(scans), complete, precision_at)
+
+
+def without_segments(data: bytes, codes: AbstractSet[int]) -> bytes:
+    """Leave out the segments with certain markers."""
+    kept, position = [], 0
+    for code, start, end, _ in _segments(data):
+        if code in codes:
+            kept.append(data[position : start - 4])  # marker and length stand before the content
+            position = end
+    return b"".join((*kept, data[position:]))
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int, int]]:

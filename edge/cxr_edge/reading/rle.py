@@ -24,32 +24,32 @@ def unpack_segment(segment: bytes, *, rows: int, columns: int) -> bytes:
     Raises:
         InputError: It does not hold the pixels.
     """
-    size, total, position = rows * columns, 0, 0
+    size, total, position, length = rows * columns, 0, 0, len(segment)
     runs: list[bytes] = []
-    repeats = spelled_out = False
-    totals: list[int] = []
-    while total < size and position < len(segment):
+    repeats = False
+    while total < size and position < length:
         control = segment[position]
-        position += 1
         if control < 128:
-            runs.append(segment[position : position + control + 1])
-            spelled_out |= control >= len(_ZEROS) and (_ZEROS in runs[-1] or _ONES in runs[-1])
-            position += control + 1
+            following = position + control + 2
+            runs.append(segment[position + 1 : following])
             total += control + 1
+            position = following
         elif control > 128:
-            runs.append(segment[position : position + 1] * (257 - control))
-            position += 1
+            runs.append(segment[position + 1 : position + 2] * (257 - control))
             total += 257 - control
+            position += 2
             repeats = True
-        totals.append(total)
-    if total != size or position > len(segment):
+        else:
+            position += 1
+    if total != size or position > length:
         raise damaged("RLE", f"a segment of {total} bytes instead of {size}")
     # One byte makes the length even, and the fragment around the last segment may be padded again.
-    if len(segment) - position > 2:
-        raise damaged("RLE", f"{len(segment) - position} bytes after the pixels of a segment")
-    crossed = rows - np.unique(np.asarray(totals)[np.asarray(totals) % columns == 0]).size
+    if length - position > 2:
+        raise damaged("RLE", f"{length - position} bytes after the pixels of a segment")
+    if repeats and (_ZEROS in segment or _ONES in segment):
+        raise damaged("RLE", "equal bytes that are no run")
+    ends = np.cumsum(list(map(len, runs)))
+    crossed = rows - np.count_nonzero(ends % columns == 0)
     if 0 < crossed < (rows + 1) // 2:
         raise damaged("RLE", f"runs that cross the end of {crossed} of {rows} rows")
-    if repeats and spelled_out:
-        raise damaged("RLE", "equal bytes that are no run")
     return b"".join(runs)

@@ -4,8 +4,8 @@ Pillow reads both the directories and the pixels. It is imported only here and f
 than a prediction has to spare.
 """
 
-import re
 import struct
+import zlib
 from io import BytesIO
 from typing import Any
 
@@ -17,14 +17,16 @@ from PIL.Image import Image
 from PIL.TiffImagePlugin import COMPRESSION_INFO, ImageFileDirectory_v2, TiffImageFile
 
 from cxr_edge.errors import InputError
-from cxr_edge.reading.limits import check_size
+from cxr_edge.reading.limits import MAX_BYTES, check_size
 from cxr_edge.reading.picture import SAVE, Picture, damaged, steps_of, truncated
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MOST_DIRECTORIES = 100
-_RAW, _LZW, _OLD_JPEG, _JPEG = 1, 5, 6, 7
+_RAW, _OLD_JPEG, _JPEG = 1, 6, 7
+_DEFLATE = frozenset({8, 32946})
+_WITHOUT_CHECKSUM = frozenset({5, 32773, 34925, 50000})  # LZW, PackBits, LZMA and Zstandard
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
-_HOLE = re.compile(rb"\0{32}")
+_ZEROS = bytes(32)
 
 
 def read_tiff(data: bytes) -> Picture:
@@ -137,14 +139,17 @@ def _check_data(page: ImageFileDirectory_v2, data: bytes, bits: int) -> None:
     row = (_fact(page, 256, 0) * _fact(page, 277, 1) * bits + 7) // 8
     if compression == _RAW and sizes and sum(sizes) < row * _fact(page, 257, 0):
         raise damaged("TIFF", f"{sum(sizes)} of {row * _fact(page, 257, 0)} bytes of pixels")
-    for start, size in places if compression == _JPEG else ():
-        # Each strip is a JPEG without its tables (TIFF Technical Note 2).
-        try:
-            simplejpeg.decode_jpeg(page.get(347, b"\xff\xd8\xff\xd9")[:-2] + data[start + 2 : start + size], "GRAY")
-        except ValueError as error:
-            raise damaged("TIFF", f"its JPEG data: {error}") from error
-    # An LZW encoder never repeats a code for a single value 32 times: it has a code for two of them by then.
-    if compression == _LZW and any(_HOLE.search(data, start, start + size) for start, size in places):
+    strips = [data[start : start + size] for start, size in places] if compression != _RAW else []
+    try:
+        for strip in strips:
+            if compression == _JPEG:  # each is a JPEG without its tables (TIFF Technical Note 2)
+                simplejpeg.decode_jpeg(page.get(347, b"\xff\xd8\xff\xd9")[:-2] + strip[2:], "GRAY")
+            elif compression in _DEFLATE:  # libtiff writes what it notices to the error stream: it gets no such strip
+                zlib.decompressobj().decompress(strip, MAX_BYTES)
+    except (ValueError, zlib.error) as error:
+        raise damaged("TIFF", f"its compressed pixels: {error}") from error
+    # No encoder writes so many zeros: it has a shorter code for them.
+    if compression in _WITHOUT_CHECKSUM and any(_ZEROS in strip for strip in strips):
         raise damaged("TIFF", "zeros inside its compressed pixels")
 
 
