@@ -80,7 +80,7 @@ class Worker:
         answers = iter(self._answers([each.radiograph for each in decoded]))
         return [self._answered(each, next(answers)) if isinstance(each, Decoded) else each for each in looked]
 
-    def _answers(self, radiographs: list[Radiograph]) -> tuple[Answer, ...]:
+    def _answers(self, radiographs: list[Radiograph]) -> tuple[Answer | InputError, ...]:
         if not radiographs:
             return ()
         # Always as many as a batch holds: then an answer is the same to the last bit, whatever else runs with it.
@@ -105,7 +105,9 @@ class Worker:
     def _failed(self, failure: Failure, sha256: str | None) -> Outcome:
         return Outcome(failure.path, sha256, make_record(failure, sha256, self._parameters))
 
-    def _answered(self, decoded: Decoded, answer: Answer) -> Outcome:
+    def _answered(self, decoded: Decoded, answer: Answer | InputError) -> Outcome:
+        if isinstance(answer, InputError):
+            return self._failed(Failure(decoded.path, answer), decoded.sha256)
         asked = self._parameters
         positive = answer.label == answer.bundle.manifest.positive
         explanation, files = None, {}
