@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 from datetime import date
 
-from cxr_edge.reading.elements import DataSet, name
+from cxr_edge.reading.data_set import DataSet
+from cxr_edge.reading.dictionary import name
 
 _IN_A_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12, "Y": 1, "": 1}
 _OLDEST = 130

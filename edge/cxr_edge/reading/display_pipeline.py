@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.errors import InputError
+from cxr_edge.reading.dictionary import name
 from cxr_edge.reading.display_parameters import DisplayParameters, Padding, Rescale, Window
-from cxr_edge.reading.elements import name
 from cxr_edge.reading.image_quality import exposure_warnings, looks
 from cxr_edge.reading.orientation import upright
 
@@ -129,8 +129,10 @@ def spread(values: NDArray[Any], low: float, high: float) -> Grey:
     Returns:
         float32 in 0..1, of the same shape.
     """
-    shifted = values - np.float32(low) if low else values
-    return np.clip(shifted / np.float32(max(high - low, 1e-6)), 0, 1).astype(np.float32, copy=False)
+    # float32 would round what was rescaled by far more than what its range is.
+    real = np.float64 if values.dtype == np.float64 else np.float32
+    shifted = values - real(low) if low else values
+    return np.clip(shifted / real((high - low) or 1), 0, 1).astype(np.float32, copy=False)
 
 
 def inverted(pixels: Grey) -> Grey:

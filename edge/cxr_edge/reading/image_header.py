@@ -4,8 +4,9 @@ import re
 from dataclasses import dataclass
 
 from cxr_edge.errors import InputError
+from cxr_edge.reading.data_set import DataSet
 from cxr_edge.reading.decode import check_size
-from cxr_edge.reading.elements import DataSet, name
+from cxr_edge.reading.dictionary import name
 
 _GREY = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"})
 _COLOR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT"})
@@ -77,6 +78,8 @@ def read_image_header(dataset: DataSet) -> ImageHeader:
         high_bit = stored - 1
     elif stated is None:
         warnings.append(f"{name('HighBit')} is missing: {high_bit} is assumed.")
+    if samples == 3 and planar is None:
+        warnings.append(f"{name('PlanarConfiguration')} is missing: colors pixel by pixel are assumed.")
     return ImageHeader(
         rows,
         columns,
@@ -125,6 +128,12 @@ def missing(keyword: str) -> InputError:
     return InputError(
         f"{name(keyword)} is missing, which every image must have", kind="damaged", cure="export it again"
     )
+
+
+def contradiction(found: str, stated: str) -> InputError:
+    """Say that a compressed image is not what the header says."""
+    problem = f"the compressed image has {found}, {stated}"
+    return InputError(problem, kind="damaged", cure="export the image again")
 
 
 def _required(dataset: DataSet, keyword: str) -> int:

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.reading.elements import DataSet, Element, name
+from cxr_edge.reading.data_set import DataSet
+from cxr_edge.reading.dictionary import name
+from cxr_edge.reading.elements import Element
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut
 
-from cxr_edge.reading.elements import DataSet
+from cxr_edge.reading.data_set import DataSet
 from cxr_edge.reading.image_header import missing
 from cxr_edge.reading.lookup_table import LookupTable, table_of
 

@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.encaps import encapsulate
-from pydicom.pixels import convert_color_space, get_decoder
+from pydicom.pixels import get_decoder
 from pydicom.uid import (
     JPEG2000,
     UID,
-    AllTransferSyntaxes,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
@@ -22,10 +21,13 @@ from pydicom.uid import (
 )
 
 from cxr_edge.errors import InputError
-from cxr_edge.reading.codestream import Codestream, read_codestream
+from cxr_edge.reading.codestream import BEGINNINGS, Codestream, read_codestream
+from cxr_edge.reading.data_set import DataSet
 from cxr_edge.reading.decode import check_size
-from cxr_edge.reading.elements import DataSet, Element, fragments, name, syntax_name
-from cxr_edge.reading.image_header import ImageHeader
+from cxr_edge.reading.dictionary import name, syntax_name
+from cxr_edge.reading.elements import Element, fragments
+from cxr_edge.reading.image_header import ImageHeader, contradiction
+from cxr_edge.reading.rle import decode_rle
 
 _INSTALL = 'pip install "cxr-edge[dicom]"'
 _SYNTAX = "(0002,0010)"
@@ -64,9 +66,9 @@ def stored_pixels(dataset: DataSet, header: ImageHeader) -> StoredPixels:
     parts = fragments(element)
     if not element.complete:
         raise InputError("cut off inside its pixel data (7FE0,0010)", kind="truncated", cure="fetch the file again")
-    check_size(header.columns, header.rows, max(1, len(parts[0]) // 4 if parts else 0))
     data = b"".join(parts[1:])
     codestream = read_codestream(data)
+    check_size(header.columns, header.rows, _frames(parts[1:], codestream))
     syntax = _syntax(dataset.syntax, codestream)
     if codestream is None:
         raise _damaged(syntax)
@@ -97,7 +99,7 @@ def decode_frame(data: bytes, syntax: UID, codestream: Codestream, header: Image
         InputError: The frame is damaged, or no decoder for it is installed.
     """
     if codestream.family == "RLE":
-        return _decode_rle(data, codestream, header)
+        return decode_rle(data, header)
     decoder = get_decoder(syntax)
     if not decoder.is_available:
         raise InputError(
@@ -149,40 +151,48 @@ def _begins_as_encapsulated(element: Element, header: ImageHeader) -> bool:
     return bool(parts) and size + 8 >= len(element.value) != _size(header) and element.complete
 
 
-def _check_supported(syntax: UID) -> None:
-    if syntax and syntax not in AllTransferSyntaxes:
-        known = syntax_name(syntax)
-        if known == "no UID":
-            raise InputError(f"its transfer syntax {_SYNTAX} is no UID", kind="damaged", cure="export the image again")
-        problem = f"its transfer syntax {_SYNTAX} is {known}, which is not supported"
-        raise InputError(problem, kind="unsupported", cure="export the image again uncompressed")
+def _frames(parts: list[memoryview], codestream: Codestream | None) -> int:
+    """Count the frames of encapsulated pixels, whatever the header says (PS3.5 section A.4)."""
+    if codestream is not None and codestream.family == "RLE":  # a frame is one fragment
+        return len(parts)
+    return max(1, sum(bytes(part[:8]).startswith(BEGINNINGS) for part in parts))
+
+
+def check_supported(stated: str) -> None:
+    """Refuse a transfer syntax that no decoder here is made for; none at all may still be found out.
+
+    Args:
+        stated: Transfer Syntax UID (0002,0010); empty where there is none.
+
+    Raises:
+        InputError: The message names the compression.
+    """
+    if not stated:
+        return
+    named = syntax_name(stated)
+    if named is None:
+        raise InputError(f"its transfer syntax {_SYNTAX} is no UID", kind="damaged", cure="export the image again")
+    try:
+        get_decoder(UID(stated))
+    except NotImplementedError:  # pydicom's word for a transfer syntax that it has no decoder class for
+        problem = f"its transfer syntax {_SYNTAX} is {named}, which is not supported"
+        raise InputError(problem, kind="unsupported", cure="export the image again uncompressed") from None
 
 
 def _syntax(stated: str, codestream: Codestream | None) -> UID:
     """Find the transfer syntax of encapsulated pixels: the stated one if they are encoded in it."""
-    found = UID("")
+    syntax, found = UID(stated), UID("")
     if codestream is not None:
         found = _BY_FAMILY.get(codestream.family) or _BY_PROCESS.get(codestream.process or 0, JPEGLossless)
-    syntax = UID(stated)
     if not stated:
         if codestream is None:
             problem = f"its transfer syntax {_SYNTAX} is missing, and its pixel data begin as no known compression"
             raise InputError(problem, kind="damaged", cure="export the image again")
         return found
-    _check_supported(syntax)
-    try:
-        if syntax.is_encapsulated:
-            get_decoder(syntax)
-    except NotImplementedError:  # pydicom's word for a transfer syntax that it has no decoder class for
-        problem = f"its transfer syntax {_SYNTAX} is {syntax_name(syntax)}, which is not supported"
-        raise InputError(problem, kind="unsupported", cure="export the image again uncompressed") from None
     if not syntax.is_encapsulated or (codestream is not None and _family(syntax) != _family(found)):
         what = f"compressed as {codestream.family}" if codestream else "compressed"
-        raise InputError(
-            f"its transfer syntax {_SYNTAX} is {syntax_name(syntax)}, but its pixel data are {what}",
-            kind="damaged",
-            cure="correct the element or export the image again",
-        )
+        problem = f"its transfer syntax {_SYNTAX} is {syntax_name(stated)}, but its pixel data are {what}"
+        raise InputError(problem, kind="damaged", cure="correct the element or export the image again")
     return syntax
 
 
@@ -196,24 +206,19 @@ def _compare(codestream: Codestream, header: ImageHeader) -> None:
     if codestream.family == "RLE":
         found, expected = codestream.components, header.samples * header.allocated // 8
         if found != expected:
-            raise _contradiction(f"{found} RLE segments", f"{name('BitsAllocated')} asks for {expected}")
+            raise contradiction(f"{found} RLE segments", f"{name('BitsAllocated')} asks for {expected}")
         return
     if (codestream.width, codestream.height) != (header.columns, header.rows):
-        raise _contradiction(
+        raise contradiction(
             f"{codestream.width}x{codestream.height} pixels",
             f"{name('Columns')} and {name('Rows')} say {header.columns}x{header.rows}",
         )
     if codestream.components != header.samples:
-        raise _contradiction(
+        raise contradiction(
             f"{codestream.components} samples a pixel", f"{name('SamplesPerPixel')} says {header.samples}"
         )
     if codestream.bits is None or codestream.bits > header.allocated:
-        raise _contradiction(f"{codestream.bits} bits", f"{name('BitsAllocated')} says {header.allocated}")
-
-
-def _contradiction(found: str, stated: str) -> InputError:
-    problem = f"the compressed image has {found}, {stated}"
-    return InputError(problem, kind="damaged", cure="export the image again")
+        raise contradiction(f"{codestream.bits} bits", f"{name('BitsAllocated')} says {header.allocated}")
 
 
 def _damaged(syntax: UID) -> InputError:
@@ -228,17 +233,20 @@ def _size(header: ImageHeader) -> int:
 
 
 def _native(stated: str, element: Element, header: ImageHeader) -> StoredPixels:
-    syntax = UID(stated)
-    _check_supported(syntax)
-    if syntax and syntax.is_encapsulated:
-        problem = f"its transfer syntax {_SYNTAX} is {syntax_name(syntax)}, but its pixel data are not compressed"
+    if stated and UID(stated).is_encapsulated:
+        problem = f"its transfer syntax {_SYNTAX} is {syntax_name(stated)}, but its pixel data are not compressed"
         raise InputError(problem, kind="damaged", cure="correct the element or export the image again")
     size = _size(header)
     if len(element.value) < size:
         problem = f"cut off before the end of its {header.columns}x{header.rows} pixels"
         raise InputError(problem, kind="truncated", cure="fetch the file again")
-    frames = len(element.value) // size
-    warnings = () if frames == 1 else (f"PixelData (7FE0,0010) holds {frames} frames of this size; this is the first.",)
+    warnings: tuple[str, ...] = ()
+    # Some writers fill pixels up to whole words, but not by a row.
+    if len(element.value) - size >= max(4, size // header.rows):
+        problem = (
+            f"{name('PixelData')} holds {len(element.value)} bytes, {header.columns}x{header.rows} pixels need {size}"
+        )
+        warnings = (f"{problem}: the rest is not shown.",)
     return StoredPixels(_of_bits(_uncompressed(element, header, size), header, header.allocated), warnings)
 
 
@@ -286,41 +294,3 @@ def _color_space(codestream: Codestream, header: ImageHeader, syntax: UID) -> st
     if header.samples == 3 and codestream.jfif and "YBR" not in header.photometric:
         return "YBR_FULL_422" if syntax == JPEGBaseline8Bit else "YBR_FULL"
     return header.photometric
-
-
-def _decode_rle(data: bytes, codestream: Codestream, header: ImageHeader) -> NDArray[Any]:
-    """Decode RLE (PS3.5 annex G): the bytes of all pixels, one after the other, the highest first."""
-    count, size = codestream.components, header.rows * header.columns
-    offsets = np.frombuffer(data, "<u4", count + 1)[1:].tolist()
-    planes = [_unpacked(data[start:end], size) for start, end in zip(offsets, [*offsets[1:], len(data)], strict=True)]
-    sample = header.allocated // 8
-    words = np.stack([np.frombuffer(plane, np.uint8) for plane in planes], -1)
-    pixels = words.reshape(header.rows, header.columns, header.samples, sample)
-    kind = "i" if header.signed else "u"
-    pixels = np.ascontiguousarray(pixels).view(f">{kind}{sample}")[..., 0].astype(f"{kind}{sample}")
-    if header.samples == 1:
-        return pixels[..., 0]
-    return convert_color_space(pixels, "YBR_FULL", "RGB") if header.photometric == "YBR_FULL" else pixels
-
-
-def _unpacked(segment: bytes, size: int) -> bytes:
-    """Expand one RLE segment (PS3.5 section G.3.2)."""
-    expanded, position = bytearray(), 0
-    while position < len(segment) and len(expanded) <= size:
-        control = segment[position]
-        if control < 128:
-            expanded += segment[position + 1 : position + 2 + control]
-            position += 2 + control
-        elif control > 128:
-            expanded += segment[position + 1 : position + 2] * (257 - control)
-            position += 2
-        else:
-            position += 1
-    if len(expanded) < size:
-        raise InputError(
-            f"an RLE segment lacks {size - len(expanded)} of {size} bytes", kind="damaged", cure="fetch it again"
-        )
-    # A segment is padded to an even length, and a padding byte may be the start of a run.
-    if len(expanded) > size + 1:
-        raise _contradiction("more pixels", f"{name('Columns')} and {name('Rows')} say {size}")
-    return bytes(expanded[:size])
