@@ -95,3 +95,13 @@ def parsed(image: Dataset) -> DataSet:
     file = BytesIO()
     pydicom.dcmwrite(file, image, implicit_vr=False, little_endian=True)
     return read_data_set(file.getvalue())
+
+
+def groups(center=None, width=None, slope=None, intercept=None, **elements):
+    """Functional groups with a window and a rescale."""
+    group = item(**elements)
+    if center is not None:
+        group.FrameVOILUTSequence = [item(WindowCenter=center, WindowWidth=width)]
+    if slope is not None:
+        group.PixelValueTransformationSequence = [item(RescaleSlope=slope, RescaleIntercept=intercept)]
+    return [group]

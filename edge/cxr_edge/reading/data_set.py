@@ -64,7 +64,7 @@ class DataSet:
         if code := _BINARY.get(vr):
             count = min(len(element.value), _LONGEST) // struct.calcsize(code)
             order = "<" if element.little else ">"
-            return list(struct.unpack_from(f"{order}{count}{code}", element.value))
+            return [float(value) for value in struct.unpack_from(f"{order}{count}{code}", element.value)]
         return [_float(text) for text in self.texts(keyword)]
 
     def number(self, keyword: str) -> float | None:

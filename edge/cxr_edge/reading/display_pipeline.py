@@ -112,7 +112,7 @@ def makes_sense(window: Window, low: float, high: float) -> bool:
         low: The lowest modality value.
         high: The highest modality value.
     """
-    if window.center is None or window.width is None:
+    if window.center is None or window.width is None or max(abs(window.center), abs(window.width)) > _LARGEST:
         return False
     wide_enough = window.width >= 1 if window.function == "LINEAR" else window.width > 0
     return wide_enough and window.center - window.width / 2 < high and window.center + window.width / 2 > low

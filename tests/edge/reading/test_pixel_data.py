@@ -10,10 +10,10 @@ import pytest
 from openjpeg.utils import encode_array
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    JPEG2000,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    JPEG2000,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -299,7 +299,9 @@ def test_a_huge_codestream_is_refused_before_anything_is_allocated(family):
 
 def test_a_codestream_with_other_samples_or_more_bits_is_refused():
     color = np.repeat(SMALL[..., None], 3, 2)
-    assert "SamplesPerPixel (0028,0002) says 1" in str(refused(compressed(jpeg(color), JPEGBaseline8Bit, SMALL, bits=8)))
+    assert "SamplesPerPixel (0028,0002) says 1" in str(
+        refused(compressed(jpeg(color), JPEGBaseline8Bit, SMALL, bits=8))
+    )
     error = refused(compressed(jpeg(), JPEGBaseline8Bit, color, bits=8, photometric="RGB"))
     assert "1 samples a pixel, SamplesPerPixel (0028,0002) says 3" in str(error)
     assert "BitsAllocated (0028,0100) says 8" in str(refused(compressed(jpeg_2000(), JPEG2000, SMALL, bits=8)))
