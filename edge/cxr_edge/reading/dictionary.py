@@ -34,8 +34,8 @@ def name(keyword: str) -> str:
 
 def syntax_name(uid: str) -> str | None:
     """Name a transfer syntax with its UID; one that is not known by its UID alone, and what is no UID not at all."""
-    if not re.fullmatch(r"[0-9.]{1,64}", uid):
-        return None
+    if len(uid) > 64 or not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", uid, re.ASCII):
+        return None  # pydicom would quote it in a warning
     known = UID(uid).name
     known = _NEWER.get(uid, uid) if known == uid else known
     return uid if known == uid else f"{known} ({uid})"

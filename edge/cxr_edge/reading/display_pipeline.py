@@ -105,7 +105,7 @@ def windowed(values: NDArray[Any], *, center: float, width: float, function: str
 
 
 def makes_sense(window: Window, low: float, high: float) -> bool:
-    """Say whether a window can be applied and holds one of the values (PS3.3 section C.11.2.1.2).
+    """Say whether a window can be applied and contains one of the values (PS3.3 section C.11.2.1.2).
 
     Args:
         window: As the file states it.
@@ -177,7 +177,7 @@ def is_padding(stored: NDArray[Any], padding: Padding | None) -> NDArray[np.bool
 
 
 def within_contract(pixels: Grey) -> Grey:
-    """Hold grey levels to be finite and within 0..1.
+    """Make sure that grey levels are finite and within 0..1.
 
     Args:
         pixels: [height, width], not empty.

@@ -111,6 +111,7 @@ class ElementReader:
         """Find the delimiter after items that are no data sets; None where it is missing."""
         position = start
         while position + 8 <= end and self.tag(position) == _ITEM:
+            self.count()
             position += 8 + self.long(self.data, position + 4)[0]
         return position if position + 8 <= end and self.tag(position) == _SEQUENCE_END else None
 
@@ -121,9 +122,7 @@ class ElementReader:
 
     def head(self, end: int) -> tuple[str, int, int]:
         """Read representation, start and length of the value (PS3.5 section 7.1.2)."""
-        self.left -= 1
-        if self.left < 0:
-            raise InputError(f"more than {_MOST} data elements", kind="damaged", cure="export the file again")
+        self.count()
         position = self.position
         vr = bytes(self.data[position + 4 : position + 6])
         # Some writers fall back to implicit representations within sequences.
@@ -134,12 +133,19 @@ class ElementReader:
         length = self.long(self.data, position + 8)[0] if position + 12 <= end else 0
         return vr.decode(), position + 12, length
 
+    def count(self) -> None:
+        """Refuse what is endless, or as good as that."""
+        self.left -= 1
+        if self.left < 0:
+            raise InputError(f"more than {_MOST} data elements", kind="damaged", cure="export the file again")
+
 
 def fragments(element: Element) -> list[memoryview]:
     """Give the items of encapsulated pixel data (PS3.5 section A.4): the basic offset table, then the fragments."""
     reader = ElementReader(element.value, little=element.little, explicit=True)
     found, position = [], 0
     while position + 8 <= len(element.value) and reader.tag(position) == _ITEM:
+        reader.count()
         (length,) = reader.long(element.value, position + 4)
         found.append(element.value[position + 8 : position + 8 + length])
         position += 8 + length

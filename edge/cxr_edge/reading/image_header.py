@@ -102,7 +102,7 @@ def _photometric(dataset: DataSet, samples: int) -> str:
     photometric = _KNOWN.get(re.sub(r"\W|_", "", stated).upper())
     if photometric is None:
         raise InputError(
-            f"an unknown photometric interpretation ({name('PhotometricInterpretation').split('(')[1]}",
+            "an unknown photometric interpretation (0028,0004)",
             kind="unsupported",
             cure="export the image as MONOCHROME2",
         )

@@ -236,17 +236,14 @@ def _native(stated: str, element: Element, header: ImageHeader) -> StoredPixels:
     if stated and UID(stated).is_encapsulated:
         problem = f"its transfer syntax {_SYNTAX} is {syntax_name(stated)}, but its pixel data are not compressed"
         raise InputError(problem, kind="damaged", cure="correct the element or export the image again")
-    size = _size(header)
+    size, pixels = _size(header), f"{header.columns}x{header.rows} pixels"
+    found = f"{name('PixelData')} has {len(element.value)} bytes, {pixels} need {size}"
     if len(element.value) < size:
-        problem = f"cut off before the end of its {header.columns}x{header.rows} pixels"
+        problem = found if element.complete else f"cut off before the end of its {pixels}"
         raise InputError(problem, kind="truncated", cure="fetch the file again")
-    warnings: tuple[str, ...] = ()
     # Some writers fill pixels up to whole words, but not by a row.
-    if len(element.value) - size >= max(4, size // header.rows):
-        problem = (
-            f"{name('PixelData')} holds {len(element.value)} bytes, {header.columns}x{header.rows} pixels need {size}"
-        )
-        warnings = (f"{problem}: the rest is not shown.",)
+    beyond = len(element.value) - size >= max(4, size // header.rows)
+    warnings = (f"{found}: the rest is not shown.",) if beyond else ()
     return StoredPixels(_of_bits(_uncompressed(element, header, size), header, header.allocated), warnings)
 
 

@@ -95,7 +95,10 @@ def test_sequences_nested_too_deep_and_too_many_elements_are_refused_in_time():
     deep = b"\x40\0\x75\xa3SQ\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff" * 20_000
     many = b"\x08\0\x60\0CS\0\0" * 400_000
     start = written(dataset())[:132] + b"\x02\0\x10\0UI\x14\x001.2.840.10008.1.2.1\0"
-    for data in (start + deep, start + many):
+    items = b"\xe0\x7f\x10\0OB\0\0\xff\xff\xff\xff" + b"\xfe\xff\0\xe0\0\0\0\0" * 2_000_000
+    stated = b"\xe0\x7f\x10\0OB\0\0" + struct.pack("<I", 16_000_000) + items[12:]
+    image = written(dataset(PixelData=None))
+    for data in (start + deep, start + many, image + items, image + stated):
         started = time.perf_counter()
         with pytest.raises(InputError) as caught:
             read_radiograph(data)
@@ -128,7 +131,8 @@ def test_names():
     assert name("Rows") == "Rows (0028,0010)"
     assert syntax_name("1.2.840.10008.1.2.4.110") == "JPEG XL Lossless (1.2.840.10008.1.2.4.110)"
     assert syntax_name("1.2.3") == "1.2.3"
-    assert syntax_name(NAME) is None
+    for none in (NAME, "", "1.2.", ".1.2", "1.02", "1" * 65, "1.2\n"):
+        assert syntax_name(none) is None
 
 
 # Nobody else's state

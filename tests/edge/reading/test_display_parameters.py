@@ -56,7 +56,7 @@ def test_an_odd_number_of_entries_or_too_few_entries_are_read_as_far_as_they_go(
     assert_grey(image, VALUES // 16 / 255)
     radiograph = shown(dataset(VOILUTSequence=lut(RAMP, 0, 12, vr="OW", keep=2 * 4000)))
     assert radiograph.warnings[0] == (
-        "LUTDescriptor (0028,3002) of VOILUTSequence (0028,3010) states 4096 entries, LUTData (0028,3006) holds 4000."
+        "LUTDescriptor (0028,3002) of VOILUTSequence (0028,3010) states 4096 entries, LUTData (0028,3006) has 4000."
     )
     np.testing.assert_allclose(radiograph.pixels, VALUES / 4095, atol=1e-3)
 

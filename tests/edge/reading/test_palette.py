@@ -53,6 +53,13 @@ def test_a_segmented_palette():
     np.testing.assert_allclose(radiograph.pixels, INDICES / 255, atol=1e-4)
 
 
+@pytest.mark.parametrize("segments", [[0, 1, 0], [9, 9, 9, 9], [2, 0, 0, 0]])
+def test_a_damaged_segmented_palette_is_named(segments):
+    with pytest.raises(InputError, match=r"\(0028,1221\)") as caught:
+        read_radiograph(palette([segments] * 3, segmented=True))
+    assert caught.value.kind == "damaged"
+
+
 @pytest.mark.parametrize("part", ["Descriptor", "Data"])
 def test_a_missing_part_is_named(part):
     data = palette(TABLES)

@@ -335,7 +335,7 @@ def test_rle_is_decoded_at_any_depth(values):
 def test_uncompressed_pixels_beyond_the_stated_size_are_said():
     radiograph = shown(written(dataset(Rows=20)))
     np.testing.assert_allclose(radiograph.pixels, VALUES[:20] / VALUES[:20].max(), atol=1e-6)
-    assert "PixelData (7FE0,0010) holds 4000 bytes, 50x20 pixels need 2000" in radiograph.warnings[0]
+    assert "PixelData (7FE0,0010) has 4000 bytes, 50x20 pixels need 2000" in radiograph.warnings[0]
     assert shown(written(dataset(PixelData=VALUES.tobytes() + b"\0\0"))).warnings == ()
 
 
@@ -359,6 +359,9 @@ def test_only_what_lacks_something_is_called_cut_off():
     whole = compressed(jpeg_2000(), JPEG2000)
     for data in (whole[:-20], whole[: whole.index(jpeg_2000()[:20]) + 30]):
         assert "cut off inside its pixel data" in str(refused(data))
+    short = refused(written(dataset(Rows=41)))
+    assert "PixelData (7FE0,0010) has 4000 bytes, 50x41 pixels need 4100" in str(short)
+    assert "cut off before the end of its 50x40 pixels" in str(refused(written(dataset())[:-1]))
     damaged = refused(compressed(jpeg_2000()[:60], JPEG2000))
     assert (damaged.kind, "cut off" in str(damaged)) == ("damaged", False)
     header = written(dataset())
