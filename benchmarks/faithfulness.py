@@ -11,12 +11,11 @@ of the area. `--reference 0` leaves out LIME's reference mode, which takes most 
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
 import cv2
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
@@ -25,7 +24,7 @@ from common import test_files as choose_files
 from cxr_edge.api import Model
 from cxr_edge.explanation.lime.explanation import LimeExplanation
 from cxr_edge.prediction.classifier import Classifier
-from cxr_export.blocks import unfolded
+from cxr_export.simplify import fold_constants
 
 Map = NDArray[np.float32]
 STEPS = 20
@@ -87,7 +86,7 @@ def curves(model: Model, image: Map, attribution: Map) -> tuple[float, float]:
 def randomised(model: Model) -> Model:
     """The same network with the weights inside every convolution shuffled."""
     name = model.bundle.manifest.precisions["fp32"].file
-    graph = unfolded(model.bundle.model(name))
+    graph = fold_constants(onnx.load_from_string(model.bundle.model(name)))
     random = np.random.default_rng(0)
     kernels = {node.input[1] for node in graph.graph.node if node.op_type == "Conv"}
     for tensor in graph.graph.initializer:
@@ -95,10 +94,7 @@ def randomised(model: Model) -> Model:
             values = numpy_helper.to_array(tensor)
             shuffled = random.permutation(values.ravel()).reshape(values.shape)
             tensor.CopyFrom(numpy_helper.from_array(shuffled, tensor.name))
-    models = MappingProxyType({**model.bundle.models, name: graph.SerializeToString()})
-    manifest = model.bundle.manifest
-    precisions = {"fp32": replace(manifest.precisions["fp32"], prepared=None)}
-    bundle = replace(model.bundle, models=models, manifest=replace(manifest, precisions=precisions))
+    bundle = model.bundle.with_network(name, graph.SerializeToString())
     return Model(Classifier(bundle, provider="cpu", threads=model.classifier.session.threads))
 
 

@@ -24,7 +24,7 @@ def test_start_a_session(benchmark, bundle, precision) -> None:
 
 
 def test_start_the_gradcam_head(benchmark, bundle) -> None:
-    assert FILE in bundle.models
+    assert FILE in bundle.contents
     benchmark.pedantic(GradCam, (bundle,), {"provider": "cpu", "threads": 1}, rounds=20, warmup_rounds=1)
 
 

@@ -7,8 +7,9 @@ from itertools import count
 
 import pytest
 
-from cxr_edge.results.journal import FILE, Journal
-from cxr_edge.results.record import to_line
+from cxr_edge.results.journal import JOURNAL, Journal
+from cxr_edge.results.record import to_line, to_record
+from cxr_edge.results.schema import check
 
 pytestmark = pytest.mark.benchmark(group="record")
 RECORDS = 10_000
@@ -16,7 +17,7 @@ RECORDS = 10_000
 
 @pytest.fixture(scope="module")
 def record(model, jpeg):
-    return {**model.predict(jpeg).to_json(), "sha256": "0" * 64}
+    return to_record(model.predict(jpeg), sha256="0" * 64).to_json()
 
 
 def numbered(record, number):
@@ -30,11 +31,11 @@ def test_record_of_an_answer(benchmark, model, jpeg) -> None:
 
 def test_append_to_the_journal(benchmark, record, tmp_path) -> None:
     journal, numbers = Journal(tmp_path), count()
-    benchmark(lambda: journal.append(numbered(record, next(numbers))))
+    benchmark(lambda: journal.append(check(numbered(record, next(numbers)))))
     journal.close()
 
 
 def test_go_on_after_ten_thousand(benchmark, record, tmp_path) -> None:
     lines = (to_line(numbered(record, number)) for number in range(RECORDS))
-    (tmp_path / FILE).write_text("\n".join(lines) + "\n", encoding="ascii")
+    (tmp_path / JOURNAL).write_text("\n".join(lines) + "\n", encoding="ascii")
     benchmark.pedantic(lambda: Journal(tmp_path).close(), rounds=5)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from cxr_edge.bundle.bundle import Bundle
-from cxr_export.blocks import unfolded
+from cxr_export.simplify import fold_constants
 
 Floats = NDArray[np.float32]
 _RELU6 = 6.0
@@ -42,7 +42,8 @@ class Layers:
     @classmethod
     def of(cls, bundle: Bundle) -> "Layers":
         """Read them from the classifier's graph."""
-        graph = unfolded(bundle.model(bundle.manifest.precisions["fp32"].file)).graph
+        network = onnx.load_from_string(bundle.model(bundle.manifest.precisions["fp32"].file))
+        graph = fold_constants(network).graph
         values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         weights = {
             kind: [(values[node.input[1]], values[node.input[2]]) for node in graph.node if node.op_type == kind]

@@ -1,31 +1,33 @@
-"""The Python interface: load a bundle once, ask it about radiographs."""
+"""The Python interface: load a bundle once, ask it about radiographs.
+
+Importing this module is quick: what is large is imported by `load`, side by side with the hashing of the bundle.
+"""
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cxr_edge.bundle.bundle import Bundle
-from cxr_edge.prediction.classifier import Classifier
-from cxr_edge.prediction.preprocess import to_input
-from cxr_edge.prediction.scope import scope_warnings
-from cxr_edge.prediction.variants import spread
-from cxr_edge.reading.decode import read_radiograph
-from cxr_edge.reading.radiograph import Radiograph
-from cxr_edge.results.outcomes import Answer
-from cxr_edge.runtime.sessions import Provider
+from cxr_edge.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from cxr_edge.explanation.explainer import Explainer, Explanation, LimeOptions, Which
     from cxr_edge.explanation.saliency import CamMethod
+    from cxr_edge.prediction.classifier import Classifier
+    from cxr_edge.reading.radiograph import Radiograph
+    from cxr_edge.results.outcomes import Answer, Prediction
+    from cxr_edge.runtime.providers import Provider
 
 
 class Model:
-    """A loaded bundle.
+    """A loaded bundle; `load` makes one.
 
     Attributes:
         bundle: The opened bundle.
@@ -37,12 +39,12 @@ class Model:
         test_time_augmentation: See `load`.
     """
 
-    def __init__(self, classifier: Classifier, *, test_time_augmentation: bool = False) -> None:
+    def __init__(self, classifier: "Classifier", *, test_time_augmentation: bool = False) -> None:
         self.bundle = classifier.bundle
         self.classifier = classifier
         self.test_time_augmentation = test_time_augmentation
 
-    def predict(self, source: str | os.PathLike[str] | bytes | NDArray[Any] | Radiograph) -> Answer:
+    def predict(self, source: "str | os.PathLike[str] | bytes | NDArray[Any] | Radiograph") -> "Answer":
         """Answer one radiograph.
 
         Args:
@@ -54,10 +56,15 @@ class Model:
         Raises:
             InputError: The source is no radiograph that can be answered.
         """
+        from cxr_edge.reading.decode import read_radiograph
+        from cxr_edge.reading.radiograph import Radiograph
+
         (answer,) = self.predict_batch([source if isinstance(source, Radiograph) else read_radiograph(source)])
+        if isinstance(answer, InputError):
+            raise answer
         return answer
 
-    def predict_batch(self, radiographs: Sequence[Radiograph]) -> tuple[Answer, ...]:
+    def predict_batch(self, radiographs: "Sequence[Radiograph]") -> "tuple[Answer | InputError, ...]":
         """Answer several radiographs in one run of the network.
 
         On some machines a radiograph's last digits depend on how many others run with it.
@@ -66,26 +73,35 @@ class Model:
             radiographs: At least one.
 
         Returns:
-            The answers in the same order.
+            The answers in the same order; an error, not raised, in the place of a radiograph for which the network
+            gives no finite number. The others are answered all the same.
         """
+        import numpy as np
+
+        from cxr_edge.prediction.preprocess import to_input
+
         spec = self.bundle.manifest.input
         inputs = np.stack([to_input(each, height=spec.height, width=spec.width) for each in radiographs])
         predictions = self.classifier.predict(inputs)
-        scope = self.bundle.manifest.scope
-        answers = tuple(
-            Answer(radiograph, prediction, self.bundle, scope_warnings(radiograph.source, scope))
-            for radiograph, prediction in zip(radiographs, predictions, strict=True)
-        )
-        if not self.test_time_augmentation:
-            return answers
-        return tuple(
-            answer if answer.refusal else replace(answer, spread=spread(self.classifier, image, answer.prediction))
-            for answer, image in zip(answers, inputs, strict=True)
-        )
+        return tuple(self._outcome(*each) for each in zip(radiographs, predictions, strict=True))
+
+    def _outcome(self, radiograph: "Radiograph", prediction: "Prediction") -> "Answer | InputError":
+        from cxr_edge.prediction.scope import scope_warnings
+        from cxr_edge.results.outcomes import Answer
+
+        if not prediction.is_finite:
+            return _not_finite(radiograph, prediction.input)
+        warnings = scope_warnings(radiograph.source, self.bundle.manifest.scope)
+        answer = Answer(radiograph, prediction, self.bundle, warnings)
+        if not self.test_time_augmentation or answer.refusal:
+            return answer
+        from cxr_edge.prediction.variants import spread
+
+        return replace(answer, spread=spread(self.classifier, prediction.input, prediction))
 
     def explain(
         self,
-        source: str | os.PathLike[str] | bytes | NDArray[Any] | Radiograph,
+        source: "str | os.PathLike[str] | bytes | NDArray[Any] | Radiograph",
         *,
         method: "Which" = "both",
         target: str = "predicted",
@@ -122,7 +138,7 @@ class Model:
 def load(
     bundle: str | os.PathLike[str] | None = None,
     *,
-    provider: Provider = "auto",
+    provider: "Provider" = "auto",
     threads: int | None = None,
     precision: str = "fp32",
     operating_point: str | None = None,
@@ -149,15 +165,30 @@ def load(
     Raises:
         BundleError: The bundle is missing or was changed.
         ProviderError: The provider was asked for and does not start.
-        UsageError: The bundle has no such precision or operating point.
+        UsageError: The bundle has no such precision or operating point, or ``threads`` is out of bounds.
     """
-    classifier = Classifier(
-        Bundle.open(bundle),
-        provider=provider,
-        threads=threads,
-        precision=precision,
-        operating_point=operating_point,
-        gate=gate,
-        spinning=spinning,
-    )
+    with ThreadPoolExecutor(2) as pool:
+        # Hashing and loading the network need no interpreter: the libraries are imported meanwhile.
+        opening = pool.submit(Bundle.open, bundle)
+        decoding = pool.submit(import_module, "cxr_edge.reading.decode")
+        from cxr_edge.prediction.classifier import Classifier
+
+        classifier = Classifier(
+            opening.result(),
+            provider=provider,
+            threads=threads,
+            precision=precision,
+            operating_point=operating_point,
+            gate=gate,
+            spinning=spinning,
+        )
+        decoding.result()
     return Model(classifier, test_time_augmentation=test_time_augmentation)
+
+
+def _not_finite(radiograph: "Radiograph", image: "NDArray[np.float32]") -> InputError:
+    import numpy as np
+
+    grey = "grey levels of it are no finite numbers"
+    cause = "the network gives no finite number for it" if np.isfinite(image).all() else grey
+    return InputError(cause, kind="not-finite", cure="check how it was stored", path=radiograph.source.path)

@@ -16,6 +16,7 @@ from cxr_edge.commands.explain import explain
 from cxr_edge.commands.predict import predict
 from cxr_edge.commands.report import report
 from cxr_edge.commands.scan import scan
+from cxr_edge.commands.schema import schema
 from cxr_edge.commands.verify import verify
 from cxr_edge.errors import CxrEdgeError
 from cxr_edge.text import printable
@@ -35,6 +36,7 @@ app.command()(report)
 app.command()(bench)
 app.command()(verify)
 app.command()(doctor)
+app.command()(schema)
 
 
 def _version(asked: bool) -> None:  # Typer's callbacks take their value by position

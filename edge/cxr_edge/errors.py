@@ -34,7 +34,7 @@ class InputError(CxrEdgeError):
         cure: What to do, None where nothing helps.
         kind: ``not-found``, ``not-a-file``, ``unreadable``, ``empty``, ``not-an-image``, ``unsupported``,
             ``truncated``, ``damaged``, ``no-pixels``, ``multi-frame``, ``too-large``, ``missing-decoder``,
-            ``refused``, ``own-output`` or ``internal``.
+            ``refused``, ``own-output``, ``not-finite`` or ``internal``.
 
     Args:
         problem: See above.

@@ -20,21 +20,25 @@ STAMP = b"cxr-edge"
 
 
 @contextmanager
-def open_atomically(path: Path) -> Iterator[BinaryIO]:
+def open_atomically(path: Path, *, mode: int | None = None) -> Iterator[BinaryIO]:
     """Open a file for writing so that a reader, or a crash, never meets half of it.
 
     The bytes go to a temporary file in the same folder, to the disk, and take the name in one step when the block ends
     without an exception.
 
     Args:
-        path: Where to; an existing file is replaced.
+        path: Where to; an existing file is replaced, and so is a link, not what it points to.
+        mode: Permissions of the file; None leaves them to the umask.
 
     Raises:
         OSError: The folder is missing, full or not writable; nothing is left behind.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    temporary.unlink(missing_ok=True)  # a link of this name would be written through
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
+            if mode is not None:
+                temporary.chmod(mode)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -44,15 +48,16 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> None:
     """Write a whole file as `open_atomically` does.
 
     Args:
         path: Where to; an existing file is replaced.
         data: All of its content.
+        mode: Permissions of the file; None leaves them to the umask.
 
     Raises:
         OSError: The folder is missing, full or not writable; nothing is left behind.
     """
-    with open_atomically(path) as file:
+    with open_atomically(path, mode=mode) as file:
         file.write(data)

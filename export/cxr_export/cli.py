@@ -1,4 +1,4 @@
-"""``cxr-export``: bundle, verify, quantize, calibrate, gate, lungs, prepare and card."""
+"""``cxr-export``: bundle, verify, quantize, calibrate, gate, lungs and card."""
 
 from __future__ import annotations
 
@@ -119,21 +119,6 @@ def lungs(
     from cxr_export.lungs import add_lungs
 
     _say(add_lungs(Bundle.open(bundle), run=run).to_json())
-
-
-@app.command()
-def prepare(
-    bundle: BundleFolder,
-    blocks: Annotated[
-        bool,
-        typer.Option("--blocks/--no-blocks", help="Add weights laid out for this processor, or take them away."),
-    ] = True,
-) -> None:
-    """Have a bundle start quicker on processors like this one, with this version of ONNX Runtime."""
-    from cxr_edge.bundle.bundle import Bundle
-    from cxr_export.prepare import prepare_bundle
-
-    _say(prepare_bundle(Bundle.open(bundle), blocks=blocks).to_json())
 
 
 @app.command()

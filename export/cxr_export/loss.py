@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from sklearn.metrics import roc_auc_score
 
 from cxr_edge.bundle.bundle import Bundle
-from cxr_export.blocks import unfolded
 from cxr_export.folders import changing
 from cxr_export.quantisation import answers, quantize
 from cxr_export.radiographs import Radiographs, read_split
+from cxr_export.simplify import fold_constants
 
 INT8_FILE = "classifier.int8.onnx"
 CALIBRATION_IMAGES = 128
@@ -63,7 +64,7 @@ def quantize_bundle(bundle: Bundle, *, data: Path, split: str = "test") -> Loss:
     size = (manifest.input.height, manifest.input.width)
     calibration = read_split(data, "train", size=size, count=CALIBRATION_IMAGES)
     fp32 = bundle.model(manifest.precisions["fp32"].file)
-    int8, float_layers = quantize(unfolded(fp32).SerializeToString(), calibration.pixels)
+    int8, float_layers = quantize(fold_constants(onnx.load_from_string(fp32)).SerializeToString(), calibration.pixels)
     test = read_split(data, split, size=size)
     loss = _loss(bundle, fp32, int8, test, split=split, calibrated=len(calibration.pixels), float_layers=float_layers)
     with changing(bundle) as (folder, values):

@@ -25,7 +25,7 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     out = onnx.ModelProto()
     out.CopyFrom(model)
     fold_grey(out.graph)
-    out = _fold_constants(out)
+    out = fold_constants(out)
     fold_scale(out.graph)
     add_first(out.graph)
     # tf2onnx names the batch by a running number.
@@ -146,8 +146,12 @@ def drop_unused(graph: onnx.GraphProto) -> None:
         graph.initializer.remove(tensor)
 
 
-def _fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Lets ONNX Runtime fold what does not depend on the machine: its basic level writes standard operators only."""
+def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Lets ONNX Runtime fold what does not depend on the machine: its basic level writes standard operators only.
+
+    The first release's bundle keeps its kernels in blocks of channels, with nodes that bring them back into the usual
+    order; here they become constants again.
+    """
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3

@@ -1,10 +1,15 @@
 import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import cxr_edge
 from cxr_edge.bundle.bundle import DEFAULT
+from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.results.record import to_line
 
 
@@ -26,7 +31,7 @@ def test_the_record_of_an_answer(model, radiographs):
     answer = model.predict(path)
     record = json.loads(to_line(answer.to_json()))
     assert record == {
-        "schema": 1,
+        "schema": 2,
         "path": str(path),
         "status": "ok",
         "label": answer.label,
@@ -47,6 +52,36 @@ def test_warnings_reach_the_answer(model):
     assert answer.warnings
     assert answer.to_json()["warnings"] == list(answer.warnings)
     assert answer.to_json()["path"] is None
+
+
+@pytest.mark.parametrize("level", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_an_error_of_its_input_and_the_others_are_answered(model, level):
+    grey = cxr_edge.read_radiograph(np.full((300, 300), 99, np.uint8))
+    bad = replace(
+        grey, pixels=np.full((300, 300), level, np.float32), source=replace(grey.source, path=Path("bad.dcm"))
+    )
+    first, error, last = model.predict_batch([grey, bad, grey])
+    assert isinstance(error, cxr_edge.InputError)
+    assert (error.kind, error.path) == ("not-finite", Path("bad.dcm"))
+    assert "finite" in error.problem
+    assert first.probability == last.probability == pytest.approx(model.predict(grey).probability)
+    with pytest.raises(cxr_edge.InputError, match=r"^bad\.dcm: .* finite") as raised:
+        model.predict(bad)
+    assert raised.value.exit_code == 3
+
+
+def test_the_input_of_the_network_is_made_once_and_handed_on(model, radiographs):
+    radiograph = cxr_edge.read_radiograph(radiographs / "cr_chest_pa_16bit.png")
+    prediction = model.predict(radiograph).prediction
+    np.testing.assert_array_equal(prediction.input, to_input(radiograph))
+    assert prediction.input.dtype == np.float32
+    assert model.classifier.predict(prediction.input[None])[0].probability == prediction.probability
+
+
+def test_importing_the_interface_imports_nothing_large():
+    code = "import sys, cxr_edge.api; print([name for name in ('numpy', 'cv2', 'onnxruntime') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_errors_are_the_public_ones(model, tmp_path):

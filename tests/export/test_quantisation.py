@@ -100,7 +100,7 @@ def test_the_bundle_gets_the_file_the_loss_and_a_new_seal(run, tmp_path):
     loss = quantize_bundle(before, data=DATA)
     after = Bundle.open(out)
     assert after.digest != before.digest
-    assert after.manifest.precisions["int8"].file in after.models
+    assert after.manifest.precisions["int8"].file in after.contents
     assert after.manifest.precisions["int8"].loss == loss.to_json()
     assert loss.images == 8
     assert loss.label_agreement >= 0.75

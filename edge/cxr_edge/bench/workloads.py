@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cxr_edge.api import Model
 from cxr_edge.bench.cases import Case
 from cxr_edge.bench.measure import Run
-from cxr_edge.errors import CxrEdgeError
+from cxr_edge.errors import CxrEdgeError, InputError
 from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.reading.decode import read_radiograph
 from cxr_edge.results.record import to_line
@@ -65,7 +65,7 @@ class Workloads:
     def _from_file(self, task: str, batch: tuple[Path, ...]) -> Run:
         def predict() -> list[str]:
             answers = self._model.predict_batch([read_radiograph(file) for file in batch])
-            return [to_line(answer.to_json()) for answer in answers]
+            return [to_line(answer.to_json()) for answer in answers if not isinstance(answer, InputError)]
 
         def explain() -> str:
             answer = self._model.predict(batch[0])

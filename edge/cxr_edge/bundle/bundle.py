@@ -1,58 +1,35 @@
 """A folder with everything that an answer needs, checked against its manifest before any of it is used."""
 
 import hashlib
-import mmap
+import json
 import os
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from cxr_edge.bundle.manifest import FileRecord, Manifest, seal, unseal
-from cxr_edge.bundle.prepared import Prepared
+from cxr_edge.bundle.manifest import SCHEMA, FileRecord, Manifest
 from cxr_edge.errors import BundleError
 from cxr_edge.files import write_atomically
 
 DEFAULT = Path(__file__).parents[1] / "bundles" / "pneumonia-mobilenet"
+_MANIFEST = "manifest.json"
+_LARGEST_MANIFEST = 2**24  # bytes
 
 
-class Networks(Mapping[str, bytes]):
-    """The networks of a bundle by file name, each read, and its bytes hashed, when it is first asked for.
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network of an opened bundle.
 
-    Args:
-        folder: The bundle's folder.
-        files: What the manifest says about its files.
+    Attributes:
+        data: The bytes of its ONNX file.
+        sha256: Their hash in hexadecimal.
     """
 
-    def __init__(self, folder: Path, files: Mapping[str, FileRecord]) -> None:
-        self._folder = folder
-        self._files = {name: record for name, record in files.items() if name.endswith(".onnx")}
-        self._read: dict[str, bytes] = {}
-
-    def __getitem__(self, name: str) -> bytes:
-        """Give the checked bytes of a network.
-
-        Raises:
-            KeyError: There is none of that name.
-            BundleError: It is missing or was changed since the bundle was opened.
-        """
-        if name not in self._read:
-            record = self._files[name]
-            try:
-                data = (self._folder / name).read_bytes()
-            except OSError as error:
-                raise BundleError(f"{self._folder}: {name} cannot be read any more ({error})") from error
-            if not _as_described(data, record):
-                raise BundleError(f"{self._folder}: {name} was changed after the bundle was opened; start again")
-            self._read[name] = data
-        return self._read[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._files)
-
-    def __len__(self) -> int:
-        return len(self._files)
+    data: bytes
+    sha256: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +40,13 @@ class Bundle:
         folder: Where it is.
         manifest: What it says about itself.
         digest: SHA-256 of ``manifest.json`` in hexadecimal: the bundle's identity.
-        models: The bytes of its networks; sessions are opened from these.
+        contents: The bytes of its files by name: those that were hashed when it was opened. Nothing is read again.
     """
 
     folder: Path
     manifest: Manifest
     digest: str
-    models: Mapping[str, bytes]
+    contents: Mapping[str, bytes]
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] | None = None) -> "Bundle":
@@ -79,21 +56,28 @@ class Bundle:
             path: Its folder; None takes the one that was installed with the package.
 
         Raises:
-            BundleError: The folder or a file is missing, or a byte was changed.
+            BundleError: The folder or a file is missing, a byte was changed, or there is a file that the manifest does
+                not name.
         """
         folder = DEFAULT if path is None else Path(path)
         cure = "reinstall cxr-edge" if path is None else "export it again or name another with --bundle"
         try:
-            raw = (folder / "manifest.json").read_bytes()
+            with (folder / _MANIFEST).open("rb") as file:
+                raw = file.read(_LARGEST_MANIFEST)
         except OSError as error:
-            raise BundleError(f"{folder}: no bundle here (its manifest.json cannot be read); {cure}") from error
+            raise BundleError(f"{folder}: no bundle here (its {_MANIFEST} cannot be read); {cure}") from error
         try:
-            manifest = Manifest.from_json(unseal(raw))
+            manifest = Manifest.from_bytes(raw)
         except BundleError as error:
             raise BundleError(f"{folder}: {error}") from error
-        if fault := _first_fault(folder, manifest.files):
-            raise BundleError(f"{folder}: {fault}; {cure}")
-        return cls(folder, manifest, hashlib.sha256(raw).hexdigest(), Networks(folder, manifest.files))
+        try:
+            _refuse_strangers(folder, manifest.files)
+            contents = _read_files(folder, manifest.files)
+        except OSError as error:
+            raise BundleError(f"{folder}: cannot be read ({error.strerror}); {cure}") from error
+        except BundleError as error:
+            raise BundleError(f"{folder}: {error}; {cure}") from error
+        return cls(folder, manifest, hashlib.sha256(raw).hexdigest(), contents)
 
     def path(self, name: str) -> Path:
         """Give the path of one of the bundle's files.
@@ -106,21 +90,36 @@ class Bundle:
         return self.folder / name
 
     def model(self, name: str) -> bytes:
-        """Give the checked bytes of one of the bundle's networks, ready for a session.
+        """Give the checked bytes of one of the bundle's files.
 
         Raises:
             BundleError: The manifest names no such file.
         """
         self.path(name)
-        return self.models[name]
+        return self.contents[name]
 
-    def prepared(self, precision: str) -> Prepared | None:
-        """Give the classifier of a precision prepared for a quicker start; None where there is none of this one."""
-        chosen = self.manifest.precisions[precision]
-        spec = chosen.prepared
-        if spec is None or spec.made_from != self.manifest.files[chosen.file].sha256:
-            return None
-        return Prepared(self.model(spec.graph), self.folder, spec.block, spec.onnxruntime)
+    def network(self, name: str) -> Network:
+        """Give one of the bundle's networks, ready for a session.
+
+        Raises:
+            BundleError: The manifest names no such file.
+        """
+        return Network(self.model(name), self.manifest.files[name].sha256)
+
+    def with_network(self, name: str, data: bytes) -> "Bundle":
+        """Give the same bundle with another network in the place of one of its own, in memory only.
+
+        Args:
+            name: The file whose place it takes.
+            data: The bytes of its ONNX file.
+
+        Raises:
+            BundleError: The manifest names no such file.
+        """
+        self.path(name)
+        files = {**self.manifest.files, name: FileRecord(hashlib.sha256(data).hexdigest(), len(data))}
+        contents = MappingProxyType({**self.contents, name: data})
+        return replace(self, manifest=replace(self.manifest, files=files), contents=contents)
 
     def to_json(self) -> dict[str, str]:
         """Give what a record says about the bundle that answered."""
@@ -128,11 +127,11 @@ class Bundle:
 
 
 def write_manifest(folder: Path, values: dict[str, Any]) -> Manifest:
-    """Hash every file in a folder and write the sealed ``manifest.json`` that makes it a bundle.
+    """Hash every file in a folder and write the ``manifest.json`` that makes it a bundle.
 
     Args:
         folder: Holds all the files of the bundle already.
-        values: The manifest's keys, except ``files``.
+        values: The manifest's keys, except ``files``; ``schema`` becomes `SCHEMA`.
 
     Returns:
         The manifest as a reader will see it.
@@ -142,49 +141,49 @@ def write_manifest(folder: Path, values: dict[str, Any]) -> Manifest:
     """
     files = {}
     for path in sorted(folder.iterdir()):
-        if path.name != "manifest.json":
+        if path.name != _MANIFEST:
             data = path.read_bytes()
-            files[path.name] = FileRecord(hashlib.sha256(data).hexdigest(), len(data))
-    records = {name: {"sha256": record.sha256, "bytes": record.bytes} for name, record in files.items()}
-    data = seal({**values, "files": records})
-    manifest = Manifest.from_json(unseal(data))
-    write_atomically(folder / "manifest.json", data)
+            files[path.name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    try:
+        text = json.dumps({**values, "schema": SCHEMA, "files": files}, indent=2, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise BundleError(f"{_MANIFEST}: {error}: it may hold no NaN and no infinity") from error
+    manifest = Manifest.from_bytes(text.encode())
+    write_atomically(folder / _MANIFEST, text.encode())
     return manifest
 
 
-def _first_fault(folder: Path, files: Mapping[str, FileRecord]) -> str | None:
-    """Hash the files in two threads of about the same length; none of them is copied into memory."""
+def _refuse_strangers(folder: Path, files: Mapping[str, FileRecord]) -> None:
+    """Refuse what the manifest does not name, and what is no file.
+
+    Raises:
+        BundleError: There is such a thing.
+    """
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.name not in files and entry.name != _MANIFEST:
+            raise BundleError(f"{entry.name!a} lies there, which the manifest does not name: remove it")
+        if not entry.is_file():
+            raise BundleError(f"{entry.name} is not a file")
+
+
+def _read_files(folder: Path, files: Mapping[str, FileRecord]) -> Mapping[str, bytes]:
+    """Read and hash the files in two threads; whatever goes wrong in one of them is raised here.
+
+    Raises:
+        BundleError: The first file by name that is missing or another than the manifest describes.
+    """
     largest_first = sorted(files, key=lambda name: -files[name].bytes)
-    halves: tuple[list[str], list[str]] = ([], [])
-    for name in largest_first:
-        min(halves, key=lambda half: sum(files[each].bytes for each in half)).append(name)
-    faults: list[str] = []
-
-    def check(names: Iterable[str]) -> None:
-        faults.extend(fault for name in names if (fault := _fault(folder, name, files[name])))
-
-    helper = threading.Thread(target=check, args=(halves[1],))
-    helper.start()
-    check(halves[0])
-    helper.join()
-    return min(faults, default=None)
+    with ThreadPoolExecutor(2) as pool:
+        reading = {name: pool.submit(_read, folder / name, files[name]) for name in largest_first}
+    return MappingProxyType({name: reading[name].result() for name in sorted(files)})
 
 
-def _fault(folder: Path, name: str, record: FileRecord) -> str | None:
+def _read(path: Path, record: FileRecord) -> bytes:
     try:
-        with (folder / name).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size != record.bytes:
-                intact = False
-            elif size == 0:
-                intact = _as_described(b"", record)
-            else:
-                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                    intact = _as_described(content, record)
-    except OSError:
-        return f"{name} is missing or cannot be read"
-    return None if intact else f"{name} is not the file that the manifest describes"
-
-
-def _as_described(data: bytes | mmap.mmap, record: FileRecord) -> bool:
-    return len(data) == record.bytes and hashlib.sha256(data).hexdigest() == record.sha256
+        with path.open("rb") as file:
+            data = file.read(record.bytes + 1)
+    except OSError as error:
+        raise BundleError(f"{path.name} is missing or cannot be read ({error.strerror})") from error
+    if len(data) != record.bytes or hashlib.sha256(data).hexdigest() != record.sha256:
+        raise BundleError(f"{path.name} is not the file that the manifest describes")
+    return data

@@ -1,16 +1,38 @@
-"""What a bundle says about itself: the content of its ``manifest.json``, schema 1."""
+"""What a bundle says about itself: the content of its ``manifest.json``."""
 
 import hashlib
-import json
+import math
 import re
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
-from types import UnionType
-from typing import Any, get_args, get_origin
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import msgspec
 
 from cxr_edge.errors import BundleError
 
-SCHEMA = 1
+SCHEMA = 2
+"""The number of the schema that is written.
+
+A new optional key needs no new number. A key that changes its meaning, or that every reader must know, needs one:
+
+1. Copy a small bundle of the present schema to ``tests/data/bundles/schemaN``; its test opens, verifies and answers it.
+2. Raise `SCHEMA`, and leave the former number in `READABLE`.
+3. Have `Manifest.from_bytes` turn what the former schema says into what the new one says, or fail with the cure.
+4. Say in the table below what changed.
+
+| schema | what it brought |
+|---|---|
+| 1 | the first; with a hash of the manifest itself under the key ``seal`` |
+| 2 | without the seal, whose work the bundle's digest does |
+"""
+READABLE = (1, 2)
 PREPROCESSING = {"resize": "bilinear", "antialias": False, "aspect": "squash", "channels": "grey"}
+LARGEST = 2**30
+"""Bytes that a bundle may have: its files are read into memory."""
+_SIDE = 2048  # pixels: the largest input, 16 MB of numbers
+_SCORE = 1e6  # the largest threshold of a gate: a distance in standard deviations
+_WORD = 200  # characters
 _NO_SEAL = "0" * 64
 
 
@@ -64,23 +86,11 @@ class OperatingPoints:
 
 
 @dataclass(frozen=True)
-class PreparedSpec:
-    """The classifier of hash ``made_from`` with its weights in blocks of channels, by one version of ONNX Runtime."""
-
-    graph: str
-    weights: str
-    block: int
-    onnxruntime: str
-    made_from: str
-
-
-@dataclass(frozen=True)
 class Precision:
-    """A classifier file, what its answers lose against float32, and perhaps the same prepared for a quicker start."""
+    """A classifier file, and what its answers lose against float32."""
 
     file: str
     loss: dict[str, Any] = field(default_factory=dict)
-    prepared: PreparedSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +148,7 @@ class Manifest:
     """The parsed ``manifest.json``.
 
     Attributes:
-        schema: 1.
+        schema: See `SCHEMA`.
         name: The bundle's name.
         version: Its version.
         labels: Class names by class index.
@@ -189,34 +199,92 @@ class Manifest:
         Raises:
             BundleError: A rule is broken.
         """
-        points, spec = self.operating_points, self.input
-        rules = {
-            f"preprocessing must be {PREPROCESSING}": self.preprocessing == PREPROCESSING,
-            "input must be pixels, float32, in 0..255, of some size": (spec.name, spec.dtype) == ("pixels", "float32")
-            and spec.range == [0, 255]
-            and min(spec.height, spec.width) > 0,
-            "labels must be two, with the positive one": len(self.labels) == 2 and self.positive in self.labels,
-            "the default operating point must be one of the points": points.default in points.points,
-            "thresholds must lie in 0..1": all(0 <= point.threshold <= 1 for point in points.points.values()),
-            "precisions must contain fp32": "fp32" in self.precisions,
-            "every precision's files must be in files": all(
-                {p.file, *((p.prepared.graph, p.prepared.weights) if p.prepared else ())} <= self.files.keys()
-                for p in self.precisions.values()
+        for rule, holds in self._rules():
+            if not holds:
+                raise BundleError(f"manifest.json: {rule}; export the bundle again")
+
+    def _rules(self) -> Iterator[tuple[str, bool]]:
+        """Say what has to hold, and whether it does; not a number passes no comparison."""
+        points, spec, map_, scope = self.operating_points, self.input, self.features, self.scope
+        yield (
+            f"names and labels must be printable, of 1 to {_WORD} characters",
+            all(each.isprintable() and 0 < len(each) <= _WORD for each in self._words()),
+        )
+        yield f"preprocessing must be {PREPROCESSING}", self.preprocessing == PREPROCESSING
+        yield (
+            f"input must be pixels, float32, in 0..255, of 1 to {_SIDE} rows and columns",
+            (spec.name, spec.dtype, spec.range) == ("pixels", "float32", [0, 255])
+            and 0 < min(spec.height, spec.width) <= max(spec.height, spec.width) <= _SIDE,
+        )
+        yield (
+            "features must be no larger than the input, with 1 to 65536 channels",
+            0 < map_.height <= spec.height and 0 < map_.width <= spec.width and 0 < map_.channels <= 2**16,
+        )
+        yield "labels must be two different ones, with the positive one", len({*self.labels}) == len(self.labels) == 2
+        yield "labels must be two different ones, with the positive one", self.positive in self.labels
+        yield (
+            "calibration must have a positive scale and a bias that are numbers",
+            0 < self.calibration.scale < math.inf and math.isfinite(self.calibration.bias),
+        )
+        yield "the default operating point must be one of the points", points.default in points.points
+        yield (
+            "thresholds, recall and specificity must lie in 0..1",
+            all(
+                0 <= value <= 1
+                for point in points.points.values()
+                for value in (point.threshold, point.recall, point.specificity)
             ),
-            "the gate's and the lungs' file must be in files": all(
-                each is None or each.file in self.files for each in (self.gate, self.lungs)
-            ),
-            "scope's ages must be none or two, the youngest first": self.scope is None
-            or not self.scope.ages
-            or (len(self.scope.ages) == 2 and self.scope.ages[0] <= self.scope.ages[1]),
-            "files must be plain names with a SHA-256": all(
+        )
+        yield "precisions must contain fp32", "fp32" in self.precisions
+        yield (
+            "every precision's file must be in files",
+            all(each.file in self.files for each in self.precisions.values()),
+        )
+        yield (
+            "the gate's and the lungs' file must be in files",
+            all(each is None or each.file in self.files for each in (self.gate, self.lungs)),
+        )
+        yield f"the gate's threshold must lie in 0..{_SCORE:g}", self.gate is None or 0 <= self.gate.threshold <= _SCORE
+        yield "the lungs' Dice coefficient must lie in 0..1", self.lungs is None or 0 <= self.lungs.dice <= 1
+        yield (
+            "scope's ages must be none or two of 0..150, the youngest first",
+            scope is None or not scope.ages or (len(scope.ages) == 2 and 0 <= scope.ages[0] <= scope.ages[1] <= 150),
+        )
+        yield (
+            "files must be plain names with a SHA-256",
+            all(
                 re.fullmatch(r"\w[\w.-]*", name) and re.fullmatch(r"[0-9a-f]{64}", record.sha256)
                 for name, record in self.files.items()
             ),
-        }
-        for rule, holds in rules.items():
-            if not holds:
-                raise BundleError(f"manifest.json: {rule}; export the bundle again")
+        )
+        yield (
+            f"files must have at most {LARGEST} bytes in all",
+            all(record.bytes >= 0 for record in self.files.values())
+            and sum(record.bytes for record in self.files.values()) <= LARGEST,
+        )
+
+    def _words(self) -> Iterator[str]:
+        """Give what reaches tables, messages and file names."""
+        yield from (self.name, self.version, *self.labels, *self.files)
+        yield from (*self.operating_points.points, *self.precisions)
+        if self.scope is not None:
+            yield from (*self.scope.views, *self.scope.body_parts)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Manifest":
+        """Take in a file ``manifest.json``.
+
+        Raises:
+            BundleError: It is no JSON object, or see `from_json`; or it is of schema 1 and was changed after it was
+                sealed.
+        """
+        try:
+            values = msgspec.json.decode(data, type=dict[str, Any])
+        except (ValueError, RecursionError) as error:
+            raise BundleError(f"manifest.json is damaged ({error}); install or export the bundle again") from error
+        if values.get("schema") == 1:
+            _check_seal(values.pop("seal", None), data)
+        return cls.from_json(values)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Manifest":
@@ -226,15 +294,17 @@ class Manifest:
             BundleError: A key is missing, has the wrong type or contradicts another, or the bundle asks for a schema
                 or a preprocessing that this version does not have.
         """
-        if values.get("schema") != SCHEMA:
+        if values.get("schema") not in READABLE:
             raise BundleError(
-                f"manifest.json has schema {values.get('schema')!r}, this version reads {SCHEMA};"
-                " install the cxr-edge that fits the bundle"
+                f"manifest.json has schema {repr(values.get('schema'))[:20]}, this version reads"
+                f" {' and '.join(map(str, READABLE))}; install the cxr-edge that fits the bundle"
             )
         known = {entry.name for entry in fields(cls)} - {"extra"}
         extra = {name: value for name, value in values.items() if name not in known}
-        manifest: Manifest = _build(cls, {**values, "extra": extra}, "")
-        return manifest
+        try:
+            return msgspec.convert({**values, "extra": extra}, cls)
+        except (msgspec.ValidationError, RecursionError) as error:
+            raise BundleError(f"manifest.json: {error}; export the bundle again") from error
 
     def to_json(self) -> dict[str, Any]:
         """Give the content of ``manifest.json``."""
@@ -243,54 +313,13 @@ class Manifest:
         return {**values, **extra}
 
 
-def seal(values: dict[str, Any]) -> bytes:
-    """Turn a manifest into the bytes of ``manifest.json``, with the hash of itself under the key ``seal``.
-
-    The hash is that of the same bytes with 64 zeros in its place, so that no byte of the file can change unseen.
-    """
-    text = json.dumps({**values, "seal": _NO_SEAL}, indent=2, allow_nan=False) + "\n"
-    return text.replace(_NO_SEAL, hashlib.sha256(text.encode()).hexdigest()).encode()
-
-
-def unseal(data: bytes) -> dict[str, Any]:
-    """Read the bytes of ``manifest.json``.
+def _check_seal(stated: Any, data: bytes) -> None:
+    """Check the hash that a manifest of schema 1 states of itself, with 64 zeros in the place of that hash.
 
     Raises:
-        BundleError: They are no JSON object, or not what was sealed.
+        BundleError: There is none, or it is another.
     """
-    try:
-        values: dict[str, Any] = json.loads(data)
-        stated = values.pop("seal")
-        unsealed = data.replace(stated.encode(), _NO_SEAL.encode())
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BundleError("manifest.json is damaged or not sealed; install or export the bundle again") from error
-    if hashlib.sha256(unsealed).hexdigest() != stated:
+    if not isinstance(stated, str) or not re.fullmatch(r"[0-9a-f]{64}", stated):
+        raise BundleError("manifest.json is of schema 1 but not sealed; install or export the bundle again")
+    if hashlib.sha256(data.replace(stated.encode(), _NO_SEAL.encode())).hexdigest() != stated:
         raise BundleError("manifest.json was changed after it was sealed; install or export the bundle again")
-    return values
-
-
-def _build(kind: Any, value: Any, where: str) -> Any:  # the type is what the annotation says
-    """Turn JSON into what an annotation of the dataclasses above asks for; keys they do not know are left aside."""
-    if isinstance(kind, UnionType):  # of a dataclass and None
-        if value is None:
-            return None
-        kind = get_args(kind)[0]
-    expected = dict if is_dataclass(kind) else get_origin(kind) or kind
-    if expected is float and type(value) is int:
-        return float(value)
-    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-        raise BundleError(f"manifest.json: {where} is {value!r}, expected {expected.__name__}; export the bundle again")
-    if is_dataclass(kind):
-        for entry in fields(kind):
-            if entry.name not in value and entry.default_factory is entry.default is MISSING:
-                raise BundleError(f"manifest.json: {where}.{entry.name} is missing; export the bundle again")
-        return kind(  # type: ignore[operator]
-            **{
-                entry.name: _build(entry.type, value[entry.name], f"{where}.{entry.name}".lstrip("."))
-                for entry in fields(kind)
-                if entry.name in value
-            }
-        )
-    if expected is dict and is_dataclass(of := get_args(kind)[1]):
-        return {name: _build(of, item, f"{where}.{name}") for name, item in value.items()}
-    return value

@@ -148,6 +148,7 @@ def _write(explanation: "Explanation", folder: Path) -> None:
     from cxr_edge.explanation.figures import draw
     from cxr_edge.explanation.rendering import to_png
     from cxr_edge.files import write_atomically
+    from cxr_edge.results.record import to_record
 
     record = folder / _RECORD
     try:
@@ -157,7 +158,8 @@ def _write(explanation: "Explanation", folder: Path) -> None:
         for name, picture in draw(explanation):
             write_atomically(folder / name, to_png(picture))
             names.append(name)
-        content = {**explanation.to_json(), "files": names}
+        part = explanation.to_part({name: name for name in names})
+        content = to_record(explanation.answer, explanation=part, research_use=True).to_json()
         write_atomically(record, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode("ascii"))
     except OSError as error:
         raise InputError(

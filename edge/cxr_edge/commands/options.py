@@ -34,3 +34,6 @@ NoGate = Annotated[bool, typer.Option("--no-gate", help="Answer even what looks 
 OperatingPoint = Annotated[
     str | None, typer.Option(metavar="NAME", help="Decision threshold to use.", show_default="the bundle's default")
 ]
+OutputMode = Annotated[
+    str, typer.Option("--mode", metavar="OCTAL", help="Permissions of the folders that are made: 700 is you alone.")
+]

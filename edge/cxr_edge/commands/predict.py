@@ -1,6 +1,5 @@
 """``cxr-edge predict``: files and folders → a table or JSON Lines."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,6 @@ from cxr_edge.commands import options
 from cxr_edge.text import printable
 
 if TYPE_CHECKING:
-    from cxr_edge.prediction.classifier import Classifier
     from cxr_edge.results.outcomes import Answer, Failure
 
 _ROW = "{:<10}  {:>12}  {:>9}  {}"
@@ -40,20 +38,22 @@ def predict(
     Research use only: not a medical device. Exits with 3 if some inputs could not be answered, or were
     refused because they look like no chest radiograph.
     """
-    with ThreadPoolExecutor(1) as pool:
-        # Hashing the bundle and optimizing the network need no interpreter: OpenCV is imported meanwhile.
-        loading = pool.submit(_load, bundle, provider, threads, precision, operating_point, not no_gate)
-        try:
-            from cxr_edge.api import Model
-        except ImportError:
-            loading.result()  # the other thread came upon the cause first, and says what it is
-            raise
-        from cxr_edge.errors import InputError
-        from cxr_edge.reading.inputs import find_images
-        from cxr_edge.results.outcomes import Failure
-        from cxr_edge.results.record import RESEARCH_USE, to_line
+    from cxr_edge.api import load
 
-        model = Model(loading.result(), test_time_augmentation=test_time_augmentation)
+    model = load(
+        bundle,
+        provider=provider,
+        threads=threads,
+        precision=precision,
+        operating_point=operating_point,
+        test_time_augmentation=test_time_augmentation,
+        gate=not no_gate,
+    )
+    from cxr_edge.errors import InputError
+    from cxr_edge.reading.inputs import find_images
+    from cxr_edge.results.outcomes import Failure
+    from cxr_edge.results.record import RESEARCH_USE, to_line
+
     if not json:
         heading = f"{'spread':<{_RANGE}}  file" if test_time_augmentation else "file"
         typer.echo(_ROW.format("label", "probability", "threshold", heading))
@@ -92,24 +92,6 @@ def predict(
         typer.echo(f"{refused} of {count} inputs were refused; --no-gate answers them all the same.", err=True)
     if failures or refused:
         raise typer.Exit(InputError.exit_code)
-
-
-def _load(
-    bundle: Path | None,
-    provider: options.Provider,
-    threads: int | None,
-    precision: str,
-    operating_point: str | None,
-    gate: bool,
-) -> "Classifier":
-    from cxr_edge.bundle.bundle import Bundle
-
-    opened = Bundle.open(bundle)
-    from cxr_edge.prediction.classifier import Classifier
-
-    return Classifier(
-        opened, provider=provider, threads=threads, precision=precision, operating_point=operating_point, gate=gate
-    )
 
 
 def _row(outcome: "Answer | Failure", *, spread: bool) -> str:

@@ -1,5 +1,6 @@
 """An answer → why: Grad-CAM and LIME for one radiograph."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
@@ -18,7 +19,7 @@ from cxr_edge.explanation.superpixels import DEFAULT_COUNT, Method
 from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.results.outcomes import Answer
-from cxr_edge.results.record import RESEARCH_USE
+from cxr_edge.results.record import ExplanationPart, to_record
 
 Which = Literal["gradcam", "lime", "both"]
 
@@ -85,24 +86,23 @@ class Explanation:
         return self.answer.warnings + (evidence.warnings if evidence is not None and tells else ())
 
     def to_json(self) -> dict[str, object]:
-        """Give the record of the answer with its explanations, schema 1."""
-        return {
-            **self.answer.to_json(),
-            "warnings": list(self.warnings),
-            "target": self.target,
-            "explanations": self.maps_to_json(),
-            **self.evidence_to_json(),
-            "research_use": RESEARCH_USE,
-        }
+        """Give the record of the answer with its explanation."""
+        return to_record(self.answer, explanation=self.to_part(), research_use=True).to_json()
 
-    def maps_to_json(self) -> dict[str, object]:
-        """Give the explanations by name, as far as they were asked for."""
-        maps = {"saliency": self.saliency, "lime": self.lime}
-        return {name: each.to_json() for name, each in maps.items() if each is not None}
+    def to_part(self, files: Mapping[str, str] | None = None) -> ExplanationPart:
+        """Give what a record says about the explanation.
 
-    def evidence_to_json(self) -> dict[str, object]:
-        """Give ``evidence``, or nothing if the bundle cannot outline lungs."""
-        return {} if self.evidence is None else {"evidence": self.evidence.to_json()}
+        Args:
+            files: File name → path relative to the folder of the record, of the pictures that were drawn.
+        """
+        return ExplanationPart(
+            self.target,
+            self.warnings,
+            saliency=None if self.saliency is None else self.saliency.to_json(),
+            lime=None if self.lime is None else self.lime.to_json(),
+            evidence=None if self.evidence is None else self.evidence.to_json(),
+            files=files or {},
+        )
 
 
 class Explainer:

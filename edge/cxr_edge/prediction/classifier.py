@@ -1,7 +1,5 @@
 """Inputs → predictions."""
 
-from functools import partial
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,11 +60,11 @@ class Classifier:
         self.operating_point = operating_point
         self.threshold = manifest.operating_points.points[operating_point].threshold
         self.session = open_session(
-            partial(bundle.model, manifest.precisions[precision].file),
+            bundle.network(manifest.precisions[precision].file),
             provider=provider,
             threads=threads,
             spinning=spinning,
-            prepared=bundle.prepared(precision),
+            cached=True,
         )
         self.gate = Gate(bundle) if gate and manifest.gate else None
         if self.gate and DESCRIPTOR not in {output.name for output in self.session.inference.get_outputs()}:
@@ -84,24 +82,28 @@ class Classifier:
             inputs: float32 [N, height, width] in 0..255, from `to_input`.
 
         Returns:
-            N predictions in the same order.
+            N predictions in the same order; see `Prediction.is_finite`.
         """
+        count = len(inputs)
         names = ["logodds", "probability", "features", *([DESCRIPTOR] if self.gate else [])]
-        outputs = self.session.run({"pixels": inputs}, names)
-        scores = self.gate.scores(outputs.pop()).tolist() if self.gate else [None] * len(inputs)
+        logodds, probability, features, *rest = self.session.run({"pixels": inputs}, names)
+        descriptors = rest[0] if rest else [None] * count
+        scores = self.gate.scores(rest[0]).tolist() if self.gate else [None] * count
         return tuple(
             Prediction(
-                logodds=float(logodds),
-                probability=float(probability),
-                label=self._labels[bool(probability >= self.threshold)],
+                logodds=float(logodds[row]),
+                probability=float(probability[row]),
+                label=self._labels[bool(probability[row] >= self.threshold)],
                 threshold=self.threshold,
                 operating_point=self.operating_point,
-                features=features,
+                features=features[row],
                 provider=self.session.provider,
                 precision=self.precision,
-                gate_score=score,
+                input=inputs[row],
+                gate_score=scores[row],
+                descriptor=descriptors[row],
             )
-            for logodds, probability, features, score in zip(*outputs, scores, strict=True)
+            for row in range(count)
         )
 
     def probabilities(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:

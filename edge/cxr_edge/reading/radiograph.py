@@ -51,7 +51,7 @@ class Source:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values["path"] = None if self.path is None else os.fspath(self.path)
         values["steps"] = list(self.steps)
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: value for name, value in values.items() if value is not None or name == "path"}
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,11 +44,11 @@ def write_reports(folder: Path, *, formats: Sequence[str]) -> list[Path]:
     """
     check_formats(formats)
     from cxr_edge.report.page import write_page
-    from cxr_edge.report.rows import Journal
+    from cxr_edge.report.rows import LatestRecords
     from cxr_edge.report.summary import Summary
     from cxr_edge.report.tables import Sink, csv_sink, parquet_sink
 
-    journal, summary = Journal(folder), Summary()
+    records, summary = LatestRecords(folder), Summary()
     paths = {name: folder / _FILES[name] for name in _FILES if name in formats}
     try:
         with ExitStack() as files:
@@ -57,11 +57,11 @@ def write_reports(folder: Path, *, formats: Sequence[str]) -> list[Path]:
                 sinks.append(files.enter_context(csv_sink(paths["csv"])))
             if "parquet" in paths:
                 sinks.append(files.enter_context(parquet_sink(paths["parquet"])))
-            for row in journal.rows():
+            for row in records.rows():
                 for sink in sinks:
                     sink.append(row)
         if "html" in paths:
-            write_page(paths["html"], journal, summary)
+            write_page(paths["html"], records, summary)
     except OSError as error:
         raise OutputError(
             f"{folder}: reports cannot be written ({error.strerror}); check its permissions and the space left"

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from cxr_edge import __version__
 from cxr_edge.files import open_atomically
-from cxr_edge.report.rows import COLUMNS, Journal, Row
+from cxr_edge.report.rows import COLUMNS, LatestRecords, Row
 from cxr_edge.report.summary import Summary, bars
 from cxr_edge.results.record import RESEARCH_USE
 from cxr_edge.text import printable
@@ -26,14 +26,14 @@ _CHART_HEIGHT = 72
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def write_page(path: Path, journal: Journal, summary: Summary) -> None:
+def write_page(path: Path, records: LatestRecords, summary: Summary) -> None:
     """Write ``report.html``.
 
     The page lists every input; of more than `LISTED` answers those of the highest probability, and says so.
 
     Args:
         path: Where to, in the output folder.
-        journal: What is listed.
+        records: What is listed.
         summary: The counts over the whole journal.
 
     Raises:
@@ -62,19 +62,19 @@ def write_page(path: Path, journal: Journal, summary: Summary) -> None:
         style_hash=_hash(style),
         script_hash=_hash(script),
         header=_json(header),
-        entries=_entries(path.parent, journal, columns, summary),
+        entries=_entries(path.parent, records, columns, summary),
     )
     content.enable_buffering(256)
     with open_atomically(path) as file:
         content.dump(file, encoding="utf-8", errors="backslashreplace")
 
 
-def _entries(folder: Path, journal: Journal, columns: list[str], summary: Summary) -> Iterator[Markup]:
+def _entries(folder: Path, records: LatestRecords, columns: list[str], summary: Summary) -> Iterator[Markup]:
     """Give each listed row as a line of JSON: the values of the columns that vary, then a bit for each picture."""
     least = summary.least(LISTED)
     listed = {"ok": 0, "refused": 0, "error": 0}
     comma = ""
-    for row in journal.rows():
+    for row in records.rows():
         if (row["status"] == "ok" and row["probability"] < least) or listed[row["status"]] == LISTED:
             continue
         listed[row["status"]] += 1

@@ -1,6 +1,5 @@
 """Journal records → flat rows of one fixed set of columns."""
 
-import json
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,9 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from msgspec import UNSET
 
 from cxr_edge.errors import UsageError
-from cxr_edge.results.journal import FILE
+from cxr_edge.results.journal import JOURNAL, BadLine, keep_bad_lines, read_journal
+from cxr_edge.results.schema import Record
+from cxr_edge.results.slices import SLICES, read_slices
 from cxr_edge.text import printable
 
 Row = dict[str, Any]
@@ -72,7 +74,7 @@ COLUMNS = (
 )
 
 
-def flatten(record: dict[str, Any]) -> Row:
+def flatten(record: Record) -> Row:
     """Give a record's row: one value for every column, None where the record has none.
 
     Text is made printable: line breaks and bytes of a path that are no UTF-8 become escapes.
@@ -81,7 +83,9 @@ def flatten(record: dict[str, Any]) -> Row:
     for column in COLUMNS:
         value: Any = record
         for key in column.keys:
-            value = value.get(key) if isinstance(value, dict) else None
+            value = getattr(value, key, None)
+        if value is UNSET:
+            value = None
         if isinstance(value, str):
             value = printable(value)
         elif column.kind == "texts":
@@ -90,51 +94,54 @@ def flatten(record: dict[str, Any]) -> Row:
     return row
 
 
-class Journal:
+class LatestRecords:
     """The records of an output folder as they are now; what a running scan appends later is left out.
 
     Of several records of one path the last counts: a failure may be tried again, a watched file may change.
 
+    Attributes:
+        left_out: How many lines were no records.
+
     Args:
-        folder: Output folder of a scan.
+        folder: Output folder of a scan, on this machine or on a cluster.
+        skip_bad: Whether lines that are no records are left out, and kept beside the journal.
 
     Raises:
-        UsageError: The folder has no journal, or a line of it is no record.
+        UsageError: The folder has no journal; or a line of it is no record, and ``skip_bad`` was not asked for.
+        OutputError: What was left out cannot be kept.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE
+    def __init__(self, folder: Path, *, skip_bad: bool = False) -> None:
+        self._folder = folder
+        self._skip_bad = skip_bad
+        bad: list[BadLine] = []
         keys = array("Q")  # eight bytes for a path, however long it is and however many there are
-        for record in self._records():
-            path = record["path"].encode("utf-8", "surrogateescape")
+        for record in self._records(bad):
+            path = str(record.path).encode("utf-8", "surrogateescape")
             keys.append(int.from_bytes(blake2b(path, digest_size=8).digest()))
-        self._lines = len(keys)
-        self._last = np.zeros(self._lines, bool)
+        self.left_out = len(bad)
+        if bad:
+            keep_bad_lines(folder, bad)
+        self._count = len(keys)
+        self._last = np.zeros(self._count, bool)
         _, from_end = np.unique(np.array(keys, np.uint64)[::-1], return_index=True)
-        self._last[self._lines - 1 - from_end] = True
+        self._last[self._count - 1 - from_end] = True
 
     def rows(self) -> Iterator[Row]:
         """Read the rows one by one, in the order of the journal."""
-        for record, last in zip(islice(self._records(), self._lines), self._last, strict=True):
+        for record, last in zip(islice(self._records([]), self._count), self._last, strict=True):
             if last:
                 yield flatten(record)
 
-    def _records(self) -> Iterator[dict[str, Any]]:
+    def _records(self, bad: list[BadLine]) -> Iterator[Record]:
+        journal, slices = self._folder / JOURNAL, self._folder / SLICES
+        take = bad.append if self._skip_bad else None
         try:
-            lines = self.path.open("rb")
+            if slices.is_dir() and not journal.exists():
+                yield from read_slices(slices, bad=take)
+            else:
+                yield from (entry.record for entry in read_journal(journal, bad=take))
         except OSError as error:
             raise UsageError(
-                f"{self.path}: cannot be read ({error.strerror}); expected the output folder of cxr-edge scan"
+                f"{journal}: cannot be read ({error.strerror}); expected the output folder of cxr-edge scan"
             ) from error
-        with lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.endswith(b"\n"):
-                    return  # being written, or cut off by a crash
-                try:
-                    record = json.loads(line)
-                    record["path"], record["status"]
-                except (ValueError, KeyError, TypeError) as error:
-                    raise UsageError(
-                        f"{self.path}: line {number} is no record of a scan; delete that line and type the same again"
-                    ) from error
-                yield record

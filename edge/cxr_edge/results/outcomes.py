@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import CxrEdgeError, InputError
 from cxr_edge.reading.radiograph import Radiograph
-from cxr_edge.results.record import SCHEMA
+from cxr_edge.results.schema import SCHEMA
 
 T = TypeVar("T")
 _UNLIKE = "not like the chest radiographs that the gate was made with"
@@ -59,7 +59,9 @@ class Prediction:
         features: The last convolutional map, float32 [height, width, channels].
         provider: What computed it, `Session.provider`.
         precision: ``fp32`` or ``int8``.
+        input: What the network took, float32 [height, width] in 0..255: explanations start from it.
         gate_score: How unlike a chest radiograph the input is; None where no gate was asked.
+        descriptor: What the gate looked at, float32 [D]; None where no gate was asked.
     """
 
     logodds: float
@@ -70,7 +72,14 @@ class Prediction:
     features: NDArray[np.float32]
     provider: str
     precision: str
+    input: NDArray[np.float32]
     gate_score: float | None = None
+    descriptor: NDArray[np.float32] | None = None
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether log-odds and probability are numbers; there is no answer where they are not."""
+        return math.isfinite(self.logodds) and math.isfinite(self.probability)
 
     def to_json(self) -> dict[str, object]:
         """Give the record of the answer, without the features."""
@@ -191,7 +200,7 @@ class Answer:
             return {}
         return {
             "gate": {
-                "score": None if math.isnan(score) else score,
+                "score": score if math.isfinite(score) else None,
                 "threshold": gate.threshold,
                 "refused": refusal is not None,
                 "reason": refusal and refusal.reason,
@@ -209,7 +218,7 @@ class Failure:
     """
 
     path: Path
-    error: CxrEdgeError
+    error: InputError
 
     @classmethod
     def of(cls, error: InputError) -> "Failure":
@@ -219,8 +228,9 @@ class Failure:
         return cls(error.path, error)
 
     def to_json(self) -> dict[str, object]:
-        """Give the record, schema 1."""
-        error = {"kind": self.error.kind, "message": str(self.error)}
+        """Give the record."""
+        reason = self.error
+        error = {"kind": reason.kind, "message": str(reason), "problem": reason.problem, "cure": reason.cure}
         return {"schema": SCHEMA, "path": os.fspath(self.path), "status": "error", "error": error}
 
 

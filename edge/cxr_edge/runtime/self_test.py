@@ -3,7 +3,6 @@
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,8 +104,7 @@ def ask(bundle: Bundle, questions: Questions, *, provider: Provider = "cpu") -> 
     Returns:
         The answers, and the provider that really ran.
     """
-    network = partial(bundle.model, bundle.manifest.precisions["fp32"].file)
-    classifier = open_session(network, provider=provider, prepared=bundle.prepared("fp32"))
+    classifier = open_session(bundle.network(bundle.manifest.precisions["fp32"].file), provider=provider, cached=True)
     gradcam = open_session(bundle.model("gradcam.onnx"), provider=provider)
     parts = []
     for batch in questions.batches():

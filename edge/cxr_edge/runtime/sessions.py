@@ -1,7 +1,7 @@
 """The one place where ONNX Runtime sessions are made, and where it is said what they really run on."""
 
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
+from collections.abc import Mapping
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
@@ -9,11 +9,12 @@ from typing import Any, get_args
 
 from numpy.typing import NDArray
 
-from cxr_edge.bundle.prepared import Prepared
+from cxr_edge.bundle.bundle import Network
 from cxr_edge.errors import BundleError, ProviderError, UsageError
 from cxr_edge.runtime.binding import Binding
 from cxr_edge.runtime.cores import usable_cores
 from cxr_edge.runtime.distributions import what_is_wrong
+from cxr_edge.runtime.optimised import entry_for
 from cxr_edge.runtime.providers import (
     ACCELERATORS,
     Accelerator,
@@ -35,7 +36,7 @@ __all__ = ["Provider", "Session", "onnxruntime", "open_session", "start", "usabl
 
 _CPU = "CPUExecutionProvider"
 _NO_LOG, _WARNINGS = 4, 2
-Network = bytes | Path | Callable[[], bytes]
+Model = bytes | Path | Network
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +76,12 @@ class Session:
 
 
 def open_session(
-    model: Network,
+    model: Model,
     *,
     provider: Provider = "auto",
     threads: int | None = None,
     spinning: bool = True,
-    prepared: Prepared | None = None,
+    cached: bool = False,
 ) -> Session:
     """Load a network.
 
@@ -90,12 +91,13 @@ def open_session(
     The threads of a session sleep between its runs, so that sessions that take turns do not get in each other's way.
 
     Args:
-        model: The ONNX file's bytes (`Bundle.model` gives checked ones), what gives them if need be, or its path.
+        model: A network of a bundle (`Bundle.network`), or an ONNX file's bytes or path.
         provider: ``cpu``; ``cuda``, ``openvino`` or ``directml``, which run there or fail; ``auto``, which takes CUDA
             if it starts and else the CPU.
         threads: Threads for one run; None takes every core this process may use.
         spinning: Whether idle threads wait busily for work during a run: quicker, at the cost of other programs.
-        prepared: The same network for a quicker start on the CPU; used where it fits.
+        cached: Whether the next start on the CPU of this machine shall be quicker, for a network of a bundle: see
+            `cxr_edge.runtime.optimised`. A small network opens as quickly without.
 
     Raises:
         ProviderError: The provider was asked for and does not start.
@@ -117,14 +119,14 @@ def open_session(
             if isinstance(started, Session):
                 return replace(started, reason=f"{accelerator.title} started") if provider == "auto" else started
             reason, obstacle = started.reason, started
-    inference = _quickly(prepared, _options(threads, spinning)) or _open(model, [_CPU], _options(threads, spinning))
+    inference = _open_on_cpu(model, threads=threads, spinning=spinning, cached=cached)
     if obstacle is not None and provider != "auto":
         cure = "; ".join(obstacle.cure)
         raise ProviderError(f"{accelerator.title} was asked for, but {reason}; {cure}; or take --provider cpu")
     return Session(inference, "cpu", reason, threads)
 
 
-def start(model: Network, accelerator: Accelerator, *, threads: int, spinning: bool = True) -> Session | Obstacle:
+def start(model: Model, accelerator: Accelerator, *, threads: int, spinning: bool = True) -> Session | Obstacle:
     """Load a network on an accelerator and nowhere else.
 
     Args:
@@ -168,20 +170,28 @@ def _options(threads: int, spinning: bool) -> Any:
     return options
 
 
-def _quickly(prepared: Prepared | None, options: Any) -> Any:
-    if prepared is None or not prepared.fits(onnxruntime):
-        return None
-    try:
-        return _open(prepared.load_into(options, onnxruntime), [_CPU], options)
-    except BundleError:  # weights behind a link, say, which ONNX Runtime does not follow: the general network answers
-        return None
+def _open_on_cpu(model: Model, *, threads: int, spinning: bool, cached: bool) -> Any:
+    entry = entry_for(model.sha256, onnxruntime) if cached and isinstance(model, Network) else None
+    if entry is not None:
+        if found := entry.read():
+            options = _options(threads, spinning)
+            with suppress(BundleError):
+                inference = _open(found.load_into(options, onnxruntime), [_CPU], options)
+                inference.weights_in_use = found.weights  # they have to live as long as it does
+                return inference
+        entry.discard()
+        options = _options(threads, spinning)
+        # A full or read-only disk costs the next start its shortcut, and this one nothing but the attempt.
+        with suppress(OSError, BundleError), entry.writing(options):
+            return _open(model, [_CPU], options)
+    return _open(model, [_CPU], _options(threads, spinning))
 
 
-def _open(model: Network, providers: list[Any], options: Any) -> Any:
-    model = model() if callable(model) else model
+def _open(model: Model, providers: list[Any], options: Any) -> Any:
+    source = model.data if isinstance(model, Network) else model
     try:
         # Its own fallback prints to where the results go, and then computes on the CPU.
-        return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
+        return onnxruntime.InferenceSession(source, options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's own exception types share no base
         raise BundleError(f"ONNX Runtime {onnxruntime.__version__} cannot load the network: {error}") from error
 

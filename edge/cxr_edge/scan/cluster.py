@@ -4,7 +4,6 @@ Paths are taken in slices, so that neither the list of them nor their records ev
 is written under a hidden name and renamed when it is complete: what a crash leaves half done is done again.
 """
 
-import json
 import logging
 import os
 import pickle
@@ -26,16 +25,15 @@ from cxr_edge.reading.discovery import Discovery
 from cxr_edge.reading.radiograph import Radiograph
 from cxr_edge.report.rows import flatten
 from cxr_edge.report.tables import arrow_schema
-from cxr_edge.results.index import Index
-from cxr_edge.results.journal import state_of
+from cxr_edge.results.journal import Index, State
 from cxr_edge.results.outcomes import Failure
 from cxr_edge.results.record import to_line
+from cxr_edge.results.slices import SLICES, read_slices
 from cxr_edge.scan.folder import hold
 from cxr_edge.scan.parameters import Parameters
 from cxr_edge.scan.tally import Tally
 from cxr_edge.scan.worker import decode_named, make_record, read
 
-FOLDER = "records"
 _SLICE = 100_000
 _BATCH = 16  # also the rows of a block that waits between the stages: 3 MB of pixels
 Columns = dict[str, NDArray[Any]]
@@ -108,7 +106,9 @@ class Predict:
         for number, answer in zip(good, answers, strict=True):
             facts[number] = make_record(answer, facts[number][0], self._parameters)
         schema = arrow_schema().append(pa.field("record", pa.string()))
-        return pa.Table.from_pylist([{**flatten(each), "record": to_line(each)} for each in facts], schema=schema)
+        return pa.Table.from_pylist(
+            [{**flatten(each), "record": to_line(each.to_json())} for each in facts], schema=schema
+        )
 
 
 def scan(
@@ -144,11 +144,11 @@ def scan(
     except ImportError as error:
         raise UsageError("--engine ray needs Ray: run pip install 'cxr-edge[cpu,ray]'") from error
 
-    tally, index, records = Tally(), Index(), out / FOLDER
+    tally, index, records = Tally(), Index(), out / SLICES
     with hold(out, parameters):
         shutil.rmtree(records / ".unfinished", ignore_errors=True)
-        for record in _records(records):
-            index.add(record["path"], state_of(record), 0)
+        for record in read_slices(records):
+            index.add(str(record.path), State.of(record), 0)
         ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, include_dashboard=None)
         try:
             ray.data.DataContext.get_current().enable_progress_bars = False
@@ -173,8 +173,8 @@ def scan(
                 )
                 number = sum(1 for _ in records.glob("slice-*"))
                 unfinished.rename(records / f"slice-{number:06}")
-                for record in _records(records / f"slice-{number:06}"):
-                    tally.count(state_of(record), known=False)
+                for record in read_slices(records / f"slice-{number:06}"):
+                    tally.count(State.of(record), known=False)
                 sys.stderr.write(f"{tally}\n")
         finally:
             ray.shutdown()
@@ -191,13 +191,3 @@ def _new(discovery: Discovery, index: Index, tally: Tally) -> Iterator[bytes]:
             yield os.fsencode(path)
         else:
             tally.count(state, known=True)
-
-
-def _records(folder: Path) -> Iterator[dict[str, Any]]:
-    from pyarrow import parquet
-
-    for path in sorted(folder.rglob("*.parquet")):
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(columns=["record"]):
-                for line in batch.column(0):
-                    yield json.loads(line.as_py())

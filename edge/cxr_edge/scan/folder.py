@@ -10,9 +10,8 @@ from typing import Any
 
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.files import write_atomically
-from cxr_edge.results import journal
-from cxr_edge.results.journal import Journal
-from cxr_edge.results.record import SCHEMA
+from cxr_edge.results.journal import JOURNAL, Journal
+from cxr_edge.results.schema import SCHEMA
 from cxr_edge.scan.lock import Lock
 from cxr_edge.scan.parameters import Parameters
 
@@ -87,8 +86,8 @@ def _describe(path: Path, parameters: Parameters) -> dict[str, Any]:
             changes = "; ".join(f"{name} was {_brief(found[name])}, now {_brief(wanted[name])}" for name in differing)
             raise UsageError(f"{path}: scanned with other parameters ({changes}); scan as before or take another --out")
         return found
-    if (path / journal.FILE).exists():
-        raise UsageError(f"{path}: has a {journal.FILE} but no {FILE} that says how it was made; take another --out")
+    if (path / JOURNAL).exists():
+        raise UsageError(f"{path}: has a {JOURNAL} but no {FILE} that says how it was made; take another --out")
     started = datetime.now(UTC).isoformat(timespec="seconds")
     described = {"schema": SCHEMA, **wanted, "parameters": parameters.digest, "started": started, "seconds": 0.0}
     _write(path, described)

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 from cxr_edge.errors import InputError
-from cxr_edge.results.journal import Journal, state_of
+from cxr_edge.results.journal import Journal, State
+from cxr_edge.results.record import rename
+from cxr_edge.results.schema import Record
 from cxr_edge.scan.tally import Tally
-from cxr_edge.scan.worker import Outcome, Worker, rename_record
+from cxr_edge.scan.worker import Outcome, Worker
 
 _AHEAD = 4  # batches in work or waiting, for each worker: enough that one slow file does not idle the others
 
@@ -96,12 +97,12 @@ class Pipeline:
                     continue
             if record is not None:
                 for path in (outcome.path, *self._waiting.pop(outcome.sha256, ())):
-                    self._record(rename_record(record, path))
+                    self._record(rename(record, path))
 
-    def _record(self, record: dict[str, Any]) -> None:
+    def _record(self, record: Record) -> None:
         """Write a record, unless the journal says the same of the path already."""
-        state = state_of(record)
-        known = self._journal.index.state(record["path"]) == state
+        state = State.of(record)
+        known = self._journal.index.state(str(record.path)) == state
         if not known:
             self._journal.append(record)
         self.tally.count(state, known=known)

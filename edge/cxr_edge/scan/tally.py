@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from cxr_edge.results.index import REFUSED, State
+from cxr_edge.results.journal import State
 
 
 @dataclass
@@ -30,12 +30,12 @@ class Tally:
     def count(self, state: State, *, known: bool) -> None:
         """Count one input."""
         self.known += known
-        if state.failed:
-            self.errors[state.outcome.removeprefix("error: ")] += 1
-        elif state.outcome == REFUSED:
-            self.refused += 1
+        if state.kind is not None:
+            self.errors[state.kind] += 1
+        elif state.label is not None:
+            self.labels[state.label] += 1
         else:
-            self.labels[state.outcome] += 1
+            self.refused += 1
 
     def __str__(self) -> str:
         labels = ", ".join(f"{number} {label}" for label, number in sorted(self.labels.items()))

@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from cxr_edge.api import Model
 from cxr_edge.errors import InputError
 from cxr_edge.reading.decode import decode, read_content
 from cxr_edge.reading.radiograph import Radiograph
-from cxr_edge.results.index import Index
+from cxr_edge.results.journal import Index
 from cxr_edge.results.outcomes import Answer, Failure
+from cxr_edge.results.record import ExplanationPart, to_record
+from cxr_edge.results.schema import Record
 from cxr_edge.scan.parameters import Parameters
 from cxr_edge.scan.pictures import write_pictures
 
@@ -44,7 +45,7 @@ class Outcome:
 
     path: Path
     sha256: str | None
-    record: dict[str, Any] | None = None
+    record: Record | None = None
 
 
 class Worker:
@@ -79,7 +80,7 @@ class Worker:
         answers = iter(self._answers([each.radiograph for each in decoded]))
         return [self._answered(each, next(answers)) if isinstance(each, Decoded) else each for each in looked]
 
-    def _answers(self, radiographs: list[Radiograph]) -> tuple[Answer, ...]:
+    def _answers(self, radiographs: list[Radiograph]) -> tuple[Answer | InputError, ...]:
         if not radiographs:
             return ()
         # Always as many as a batch holds: then an answer is the same to the last bit, whatever else runs with it.
@@ -104,25 +105,18 @@ class Worker:
     def _failed(self, failure: Failure, sha256: str | None) -> Outcome:
         return Outcome(failure.path, sha256, make_record(failure, sha256, self._parameters))
 
-    def _answered(self, decoded: Decoded, answer: Answer) -> Outcome:
+    def _answered(self, decoded: Decoded, answer: Answer | InputError) -> Outcome:
+        if isinstance(answer, InputError):
+            return self._failed(Failure(decoded.path, answer), decoded.sha256)
         asked = self._parameters
-        record = make_record(answer, decoded.sha256, asked)
         positive = answer.label == answer.bundle.manifest.positive
-        explanation = None
+        explanation, files = None, {}
         if asked.explain != "none" and not answer.refusal and (positive or asked.explain_if == "all"):
             explanation = self._model.explainer.explain(answer, method=asked.explain)
-            record["warnings"] = list(explanation.warnings)
-            record["explanation"] = {
-                "target": explanation.target,
-                **explanation.maps_to_json(),
-                **explanation.evidence_to_json(),
-                "files": {},
-            }
         if asked.pictures:
             files = write_pictures(self._out, decoded.sha256, answer.radiograph, explanation)
-            if explanation is not None:
-                record["explanation"]["files"] = files
-        return Outcome(decoded.path, decoded.sha256, record)
+        part = explanation.to_part(files) if explanation is not None else None
+        return Outcome(decoded.path, decoded.sha256, make_record(answer, decoded.sha256, asked, part))
 
 
 def read(path: Path) -> tuple[bytes, str]:
@@ -154,24 +148,10 @@ def decode_named(data: bytes, path: Path) -> Radiograph:
         raise InputError(problem, kind="internal", path=path) from None
 
 
-def make_record(outcome: Answer | Failure, sha256: str | None, parameters: Parameters) -> dict[str, Any]:
+def make_record(
+    outcome: Answer | Failure, sha256: str | None, parameters: Parameters, explanation: ExplanationPart | None = None
+) -> Record:
     """Give the record of ``predict --json`` with the content's hash, the parameters' and the time."""
-    return {
-        **outcome.to_json(),
-        "sha256": sha256,
-        "parameters": parameters.digest,
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-    }
-
-
-def rename_record(record: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Give the record of the same content under another name."""
-    before, name = record["path"], str(path)
-    if before == name:
-        return record
-    renamed = {**record, "path": name}
-    if "source" in record:
-        renamed["source"] = {**record["source"], "path": name}
-    else:
-        renamed["error"] = {**record["error"], "message": name + record["error"]["message"].removeprefix(before)}
-    return renamed
+    return to_record(
+        outcome, explanation=explanation, sha256=sha256, parameters=parameters.digest, time=datetime.now(UTC)
+    )

@@ -5,6 +5,7 @@ import pytest
 
 from cxr_edge.bundle.bundle import DEFAULT, Bundle, write_manifest
 from cxr_edge.errors import BundleError
+from cxr_edge.runtime.sessions import open_session as load_session
 from tiny import manifest_values
 
 FILES = ("manifest.json", "classifier.onnx", "classifier.int8.onnx", "gradcam.onnx", "golden.npz", "MODEL_CARD.md")
@@ -51,28 +52,65 @@ def test_no_bundle_at_all(tmp_path):
 
 
 def test_files_that_the_manifest_does_not_name_are_not_there(copy):
-    (copy / "other.onnx").write_bytes(b"x")
     bundle = Bundle.open(copy)
-    for ask in (bundle.path, bundle.model):
+    for ask in (bundle.path, bundle.model, bundle.network):
         with pytest.raises(BundleError, match=r"no other\.onnx; it has .*gradcam\.onnx"):
             ask("other.onnx")
 
 
-def test_a_network_that_changes_after_the_check_is_not_used(copy):
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_what_the_manifest_does_not_name_is_a_fault(copy, kind):
+    other = copy / "other\x1b.onnx"
+    {"file": other.touch, "folder": other.mkdir, "link": lambda: other.symlink_to(copy / "gradcam.onnx")}[kind]()
+    with pytest.raises(BundleError, match="does not name: remove it") as raised:
+        Bundle.open(copy)
+    assert raised.value.exit_code == 5
+    assert str(raised.value).isprintable()
+
+
+def test_a_folder_in_a_file_s_place_is_refused(copy):
+    (copy / "gradcam.onnx").unlink()
+    (copy / "gradcam.onnx").mkdir()
+    with pytest.raises(BundleError, match=r"gradcam\.onnx is not a file"):
+        Bundle.open(copy)
+
+
+def test_what_was_hashed_is_what_is_used(copy):
     bundle = Bundle.open(copy)
-    with (copy / "gradcam.onnx").open("ab") as file:
-        file.write(b"\0")
-    with pytest.raises(BundleError, match=r"gradcam\.onnx was changed after the bundle was opened"):
-        bundle.model("gradcam.onnx")
-    (copy / "classifier.onnx").unlink()
-    with pytest.raises(BundleError, match=r"classifier\.onnx cannot be read any more"):
-        bundle.model("classifier.onnx")
+    hashed = {name: hashlib.sha256(bundle.model(name)).hexdigest() for name in bundle.manifest.files}
+    for name in bundle.manifest.files:
+        (copy / name).write_bytes(b"changed")
+    assert hashed == {name: record.sha256 for name, record in bundle.manifest.files.items()}
+    network = bundle.network("gradcam.onnx")
+    assert hashlib.sha256(network.data).hexdigest() == network.sha256 == hashed["gradcam.onnx"]
+    model = load_session(network)
+    assert model.provider == "cpu"
+
+
+def test_any_exception_while_hashing_ends_the_opening(copy, monkeypatch):
+    def fail(*_):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("cxr_edge.bundle.bundle.hashlib.sha256", fail)
+    with pytest.raises(MemoryError):
+        Bundle.open(copy)
+
+
+def test_another_network_in_the_place_of_one_has_its_own_hash(tiny_bundle):
+    bundle = Bundle.open(tiny_bundle)
+    other = bundle.with_network("gradcam.onnx", b"other")
+    assert other.network("gradcam.onnx").sha256 == hashlib.sha256(b"other").hexdigest()
+    assert other.manifest.files["gradcam.onnx"].bytes == 5
+    assert bundle.model("gradcam.onnx") != b"other"
 
 
 def test_an_invalid_manifest_is_not_written(copy):
     before = (copy / "manifest.json").read_bytes()
     with pytest.raises(BundleError, match="positive"):
         write_manifest(copy, {**manifest_values(), "positive": "COVID"})
+    assert (copy / "manifest.json").read_bytes() == before
+    with pytest.raises(BundleError, match="no NaN and no infinity"):
+        write_manifest(copy, {**manifest_values(), "later": float("nan")})
     assert (copy / "manifest.json").read_bytes() == before
     assert {path.name for path in copy.iterdir()} == set(FILES)
 

@@ -1,10 +1,15 @@
 import copy
+import hashlib
+import json
 
 import pytest
 
-from cxr_edge.bundle.manifest import Manifest, seal, unseal
+from cxr_edge.bundle.manifest import READABLE, SCHEMA, Manifest
 from cxr_edge.errors import BundleError
 from tiny import manifest_values
+
+POINT = {"threshold": 0.5, "criterion": "c", "chosen_on": "n", "recall": 0.9, "specificity": 0.9}
+GATE = {"file": "classifier.onnx", "threshold": 1.0, "method": "m", "chosen_on": "c"}
 
 
 @pytest.fixture
@@ -14,7 +19,7 @@ def values():
 
 
 def test_a_manifest_comes_back_as_it_was(values):
-    manifest = Manifest.from_json(unseal(seal(values)))
+    manifest = Manifest.from_bytes(json.dumps(values).encode())
     assert manifest.operating_points.points["strict"].threshold == 0.999
     assert manifest.precisions["fp32"].loss == {}
     assert Manifest.from_json(manifest.to_json()) == manifest
@@ -42,25 +47,56 @@ def test_whole_numbers_pass_for_real_ones(values):
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        (("schema",), 2, "schema 2"),
+        (("schema",), 3, "schema 3, this version reads 1 and 2"),
+        (("schema",), "2" * 99, "schema '2{19}, this"),
+        (("labels",), ["NORMAL", "NORMAL"], "two different"),
+        (("labels",), ["NORMAL", "\x1b[2JPNEUMONIA"], "printable"),
+        (("name",), "tiny\n", "printable"),
+        (("name",), "n" * 201, "printable"),
+        (("version",), "", "printable"),
+        (("operating_points", "points", "\u202e"), POINT, "printable"),
+        (("precisions", "int8\r"), {"file": "classifier.onnx"}, "printable"),
         (("labels",), ["NORMAL"], "labels"),
         (("positive",), "COVID", "labels"),
         (("preprocessing", "resize"), "area", "preprocessing"),
         (("input", "range"), [0, 1], "input"),
-        (("input", "height"), "224", r"input\.height is '224', expected int"),
+        (("input", "height"), "224", r"Expected `int`, got `str` - at `\$\.input\.height`"),
+        (("input", "height"), 10**9, "2048 rows"),
+        (("input", "width"), 0, "1 to 2048"),
+        (("features", "channels"), 0, "features"),
+        (("features", "height"), 225, "no larger than the input"),
+        (("calibration", "scale"), float("inf"), "calibration"),
+        (("calibration", "scale"), -1.0, "calibration"),
+        (("calibration", "bias"), float("nan"), "calibration"),
+        (("operating_points", "points", "balanced", "specificity"), 1.1, "specificity"),
+        (("gate",), {**GATE, "threshold": 1e308}, "gate's threshold"),
+        (("gate",), {**GATE, "threshold": float("inf")}, "gate's threshold"),
+        (("gate",), {**GATE, "threshold": float("nan")}, "gate's threshold"),
+        (("gate",), {**GATE, "threshold": -1.0}, "gate's threshold"),
+        (("lungs",), {"file": "classifier.onnx", "dice": 2.0, "measured_on": "nothing"}, "Dice"),
+        (("scope",), {"ages": ["1", "5"], "views": [], "body_parts": []}, r"got `str` - at `\$\.scope\.ages\[0\]`"),
+        (("scope",), {"ages": [1, float("inf")], "views": [], "body_parts": []}, "ages"),
+        (("scope",), {"ages": [], "views": ["AP", 3], "body_parts": []}, r"got `int` - at `\$\.scope\.views\[1\]`"),
+        (("scope",), {"ages": [], "views": ["A\tP"], "body_parts": []}, "printable"),
+        (("files", "big.bin"), {"sha256": "0" * 64, "bytes": 2**31}, "bytes in all"),
+        (("files", "big.bin"), {"sha256": "0" * 64, "bytes": -1}, "bytes in all"),
         (("operating_points", "default"), "none", "default operating point"),
         (("operating_points", "points", "balanced", "threshold"), 1.5, "thresholds"),
         (("operating_points", "points", "balanced", "threshold"), float("nan"), "thresholds"),
-        (("operating_points", "points", "balanced", "recall"), None, r"balanced\.recall is missing"),
+        (
+            ("operating_points", "points", "balanced", "recall"),
+            None,
+            r"required field `recall` - at `\$\.operating_points\.points",
+        ),
         (("precisions", "fp32"), None, "fp32"),
         (("precisions", "int8", "file"), "other.onnx", "precision's file"),
-        (("gate",), {"file": "no.onnx", "threshold": 1, "method": "m", "chosen_on": "c"}, "gate's"),
-        (("lungs",), {"file": "no.onnx", "dice": 1}, "measured_on is missing"),
+        (("gate",), {**GATE, "file": "no.onnx"}, "gate's"),
+        (("lungs",), {"file": "no.onnx", "dice": 1}, "required field `measured_on`"),
         (("scope",), {"ages": [5, 1], "views": [], "body_parts": []}, "youngest first"),
         (("files", "../../secret"), {"sha256": "0" * 64, "bytes": 3}, "plain names"),
         (("files", "classifier.onnx", "sha256"), "abc", "SHA-256"),
-        (("calibration", "bias"), True, r"calibration\.bias is True"),
-        (("name",), None, "name is missing"),
+        (("calibration", "bias"), True, r"got `bool` - at `\$\.calibration\.bias`"),
+        (("name",), None, "required field `name`"),
     ],
 )
 def test_each_broken_rule_is_named(values, path, value, said):
@@ -76,16 +112,55 @@ def test_each_broken_rule_is_named(values, path, value, said):
         Manifest.from_json(broken)
 
 
-def test_the_seal_covers_every_byte(values):
-    sealed = seal(values)
-    for position in range(0, len(sealed), 7):
-        changed = bytearray(sealed)
+def test_a_message_is_printable_whatever_the_manifest_says(values):
+    values["input"]["\x1b[2J"] = values["schema"] = "\x1b[2J"
+    with pytest.raises(BundleError) as raised:
+        Manifest.from_json(values)
+    assert str(raised.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"{",
+        b"\xff\xfe",
+        b'{"schema": NaN}',
+        b'{"schema": 1e999}',
+        b'{"schema": %b}' % (b"9" * 10_000),
+        b'{"training": %b1%b}' % (b"[" * 100_000, b"]" * 100_000),
+    ],
+    ids=lambda data: ascii(data[:20]),
+)
+def test_what_is_no_json_object_is_damaged(data):
+    with pytest.raises(BundleError, match=r"manifest\.json is damaged"):
+        Manifest.from_bytes(data)
+
+
+def test_the_schema_that_is_written_is_read():
+    assert max(READABLE) == SCHEMA
+
+
+def sealed(values):
+    text = json.dumps({**values, "schema": 1, "seal": "0" * 64})
+    return text.replace("0" * 64 + '"}', hashlib.sha256(text.encode()).hexdigest() + '"}').encode()
+
+
+def test_the_seal_of_schema_1_covers_every_byte(values):
+    for record in values["files"].values():
+        record["sha256"] = "1" * 64
+    data = sealed(values)
+    assert Manifest.from_bytes(data).schema == 1
+    for position in range(0, len(data), 7):
+        changed = bytearray(data)
         changed[position] ^= 1
         with pytest.raises(BundleError, match=r"manifest\.json"):
-            unseal(bytes(changed))
+            Manifest.from_bytes(bytes(changed))
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"null", b'{"seal": 3}', b"\xff\xfe"])
-def test_what_was_never_sealed_is_refused(data):
+@pytest.mark.parametrize("seal", [None, 3, "", "0" * 63, ["a"]])
+def test_schema_1_without_a_seal_is_refused(values, seal):
     with pytest.raises(BundleError, match="not sealed"):
-        unseal(data)
+        Manifest.from_bytes(json.dumps({**values, "schema": 1, "seal": seal}).encode())

@@ -46,10 +46,10 @@ def test_command_writes_pictures_and_record(tiny_bundle: Path, files: list[Path]
     for folder in folders:
         assert {path.name for path in folder.iterdir()} == PICTURES | {"explanation.json"}
         record = json.loads((folder / "explanation.json").read_text())
-        assert set(record["files"]) == PICTURES
-        assert np.shape(record["explanations"]["saliency"]["raw"]) == (7, 7)
-        assert record["explanations"]["saliency"]["normalisation"]["peak"] > 0
-        lime = record["explanations"]["lime"]
+        assert record["explanation"]["files"] == {name: name for name in PICTURES}
+        assert np.shape(record["explanation"]["saliency"]["raw"]) == (7, 7)
+        assert record["explanation"]["saliency"]["normalisation"]["peak"] > 0
+        lime = record["explanation"]["lime"]
         assert {"samples", "r_squared", "stability", "seed", "provider", "stopped"} <= set(lime)
         for each in lime["coefficients"]:
             assert each["interval"][0] <= each["coefficient"] <= each["interval"][1]

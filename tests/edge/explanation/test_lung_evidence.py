@@ -90,7 +90,7 @@ def test_shares_of_both_methods_are_those_of_what_is_shown(explanation: Explanat
     positive = np.maximum(lime.coefficients, 0)
     assert evidence.lime == pytest.approx((positive * parts).sum() / positive.sum())
     record = explanation.to_json()
-    assert record["evidence"] == evidence.to_json()
+    assert record["explanation"]["evidence"] == evidence.to_json()
     assert record["warnings"] == list(explanation.warnings)
 
 
@@ -113,7 +113,7 @@ def test_the_lungs_are_drawn_on_the_heat_map(explanation: Explanation) -> None:
 def test_without_a_segmenter_all_is_as_before(tiny_bundle: Path) -> None:
     explanation = load(tiny_bundle, provider="cpu", threads=1).explain(lung_picture(), method="gradcam")
     assert explanation.evidence is None
-    assert "evidence" not in explanation.to_json()
+    assert "evidence" not in explanation.to_json()["explanation"]
     assert explanation.warnings == explanation.answer.warnings
     assert {name for name, _ in draw(explanation)} == {"figure.png", "gradcam.png"}
 
@@ -131,12 +131,12 @@ def test_explain_states_the_share_and_scan_records_it(lung_bundle: Path, tmp_pat
     assert "% of the Grad-CAM evidence for" in done.stdout
     assert "noise.png: No lungs found" in done.stderr
     explained = [json.loads((tmp_path / "out" / name / "explanation.json").read_text()) for name in ("lungs", "noise")]
-    assert [each["evidence"]["doubt"] is None for each in explained] == [True, False]
+    assert [each["explanation"]["evidence"]["doubt"] is None for each in explained] == [True, False]
 
     run("scan", tmp_path / "lungs.png", *common, tmp_path / "scan", "--explain=gradcam", "--explain-if=all")
     (record,) = map(json.loads, (tmp_path / "scan" / "results.jsonl").read_text().splitlines())
-    assert record["explanation"]["evidence"] == explained[0]["evidence"]
+    assert {**record["explanation"], "files": 0} == {**explained[0]["explanation"], "files": 0}
     assert record["warnings"] == explained[0]["warnings"]
     header, row = (tmp_path / "scan" / "results.csv").read_text("utf-8-sig").splitlines()
     cells = dict(zip(header.split(","), row.split(","), strict=False))
-    assert float(cells["gradcam_inside"]) == pytest.approx(explained[0]["evidence"]["gradcam_inside"])
+    assert float(cells["gradcam_inside"]) == pytest.approx(explained[0]["explanation"]["evidence"]["gradcam_inside"])

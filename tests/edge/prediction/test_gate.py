@@ -85,6 +85,14 @@ def test_switched_off_it_answers_as_a_bundle_without_one(gated_bundle, tiny_bund
     assert off.probability == without.probability
 
 
+def test_the_descriptor_is_handed_on_where_there_is_a_gate(model, tiny_bundle):
+    grey = np.full((300, 300), 120, np.uint8)
+    descriptor = model.predict(grey).prediction.descriptor
+    assert descriptor.shape == (1,)
+    assert descriptor[0] == pytest.approx(120)
+    assert cxr_edge.load(tiny_bundle, provider="cpu").predict(grey).prediction.descriptor is None
+
+
 def test_a_refused_input_is_not_explained(model, gated_bundle):
     with pytest.raises(cxr_edge.InputError, match="gate=False") as raised:
         model.explain(NEARLY_WHITE, method="gradcam")

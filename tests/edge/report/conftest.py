@@ -1,6 +1,5 @@
 """A small output folder of a scan: answers, warnings, failures, hostile names, pictures for some."""
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -8,55 +7,14 @@ import cv2
 import numpy as np
 import pytest
 
-BUNDLE = {"name": "tiny", "version": "1.0", "sha256": "ab" * 32}
+from records import BUNDLE, answer, failure, refusal
+
 PROBABILITIES = (0.02, 0.97, 0.5, 0.61, 0.99999)
-THRESHOLD = 0.5
-
-
-def answer(path: str, probability: float, *, warnings: tuple[str, ...] = ()) -> dict[str, object]:
-    return {
-        "schema": 1,
-        "path": path,
-        "status": "ok",
-        "label": "PNEUMONIA" if probability >= THRESHOLD else "NORMAL",
-        "probability": probability,
-        "logodds": -1.5,
-        "threshold": THRESHOLD,
-        "operating_point": "youden",
-        "warnings": list(warnings),
-        "provider": "cpu",
-        "precision": "fp32",
-        "bundle": BUNDLE,
-        "source": {"path": path, "format": "DICOM", "width": 9, "height": 8, "bits": 16, "steps": ["window 40/80"]},
-        "sha256": hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest(),
-        "time": "2026-01-02T03:04:05.678+00:00",
-    }
-
-
-def failure(path: str, kind: str) -> dict[str, object]:
-    return {
-        "schema": 1,
-        "path": path,
-        "status": "error",
-        "error": {"kind": kind, "message": f"{path}: is {kind}; send it again"},
-        "sha256": None,
-    }
-
-
-def refusal(path: str) -> dict[str, object]:
-    gate = {"score": 7.5, "threshold": 1.0, "refused": True, "reason": "not like a chest radiograph"}
-    return {
-        **answer(path, 0.9),
-        "status": "refused",
-        "gate": gate,
-        **dict.fromkeys(("label", "probability", "logodds")),
-    }
-
 
 RECORDS = (
     failure("in/retried.png", "missing-decoder"),  # answered further below: this record no longer counts
     answer("in/a10.png", PROBABILITIES[0]),
-    answer("in/a9.png", PROBABILITIES[1], warnings=("Very narrow.",)),
+    answer("in/a9.png", PROBABILITIES[1], warnings=["Very narrow."]),
     failure("in/empty.png", "empty"),
     answer("in/\udcff\n.png", PROBABILITIES[2]),
     answer("=HYPERLINK(1)</script><img src=x onerror=boom()>.png", PROBABILITIES[3]),

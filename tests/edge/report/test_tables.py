@@ -97,11 +97,11 @@ def test_empty_journal_gives_empty_reports(scanned: Path) -> None:
 
 
 def test_counts(scanned: Path) -> None:
-    from cxr_edge.report.rows import Journal
+    from cxr_edge.report.rows import LatestRecords
     from cxr_edge.report.summary import Summary
 
     summary = Summary()
-    for row in Journal(scanned).rows():
+    for row in LatestRecords(scanned).rows():
         summary.append(row)
     assert summary.labels == {"PNEUMONIA": 4, "NORMAL": 1}
     assert summary.errors == {"empty": 1, "truncated": 2}

@@ -2,20 +2,23 @@ import errno
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cxr_edge.errors import OutputError, UsageError
-from cxr_edge.results.index import State
-from cxr_edge.results.journal import FILE, Journal
+from cxr_edge.results.journal import JOURNAL, Journal, State
+from cxr_edge.results.schema import Record, check
+from records import answer, failure
 
 SHA = "ab" * 32
 
 
-def record(path: str, *, sha256: str | None = SHA, kind: str | None = None) -> dict[str, Any]:
-    said = {"status": "ok", "label": "NORMAL"} if kind is None else {"status": "error", "error": {"kind": kind}}
-    return {"schema": 1, "path": path, **said, "sha256": sha256}
+def record(path: str, *, sha256: str | None = SHA, kind: str | None = None) -> Record:
+    return check(answer(path, sha256=sha256) if kind is None else failure(path, kind, sha256=sha256))
+
+
+def line(path: str) -> bytes:
+    return json.dumps(record(path).to_json()).encode() + b"\n"
 
 
 def test_what_was_written_is_known_after_reopening(tmp_path: Path) -> None:
@@ -25,8 +28,8 @@ def test_what_was_written_is_known_after_reopening(tmp_path: Path) -> None:
     journal.append(record("b", sha256=None, kind="unreadable"))
     journal.close()
     journal = Journal(tmp_path)
-    assert journal.index.state(strange) == State(SHA, "NORMAL")
-    assert journal.index.state("b") == State(None, "error: unreadable")
+    assert journal.index.state(strange) == State(SHA, "ok", "NORMAL")
+    assert journal.index.state("b") == State(None, "error", kind="unreadable")
     assert journal.index.failed("b")
     assert journal.index.state("c") is None
     assert journal.record_of(SHA) == record(strange)
@@ -39,16 +42,16 @@ def test_a_torn_last_line_is_cut_off(tmp_path: Path, torn: bytes) -> None:
     journal = Journal(tmp_path)
     journal.append(record("a"))
     journal.close()
-    whole = (tmp_path / FILE).read_bytes()
-    (tmp_path / FILE).write_bytes(whole + torn)
+    whole = (tmp_path / JOURNAL).read_bytes()
+    (tmp_path / JOURNAL).write_bytes(whole + torn)
     journal = Journal(tmp_path)
     journal.append(record("b"))
     journal.close()
-    assert (tmp_path / FILE).read_bytes() == whole + whole.replace(b'"a"', b'"b"')
+    assert (tmp_path / JOURNAL).read_bytes() == whole + line("b")
 
 
 def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text(json.dumps(record("a")) + "\nnonsense\n")
+    (tmp_path / JOURNAL).write_text(json.dumps(answer("a")) + "\nnonsense\n")
     with pytest.raises(UsageError, match="line 2"):
         Journal(tmp_path)
 
@@ -57,7 +60,7 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: str) -> None:
     journal = Journal(tmp_path)
     journal.append(record("a"))
-    whole, write = (tmp_path / FILE).read_bytes(), os.write
+    whole, write = (tmp_path / JOURNAL).read_bytes(), os.write
 
     def refuse(file: int, data: bytes) -> int:
         if failure == "full":
@@ -67,16 +70,16 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "write", refuse)
     with pytest.raises(OutputError, match=r"(?i)no space left"):
         journal.append(record("b"))
-    assert (tmp_path / FILE).read_bytes() == whole
+    assert (tmp_path / JOURNAL).read_bytes() == whole
     monkeypatch.undo()
     journal.append(record("b"))
-    assert (tmp_path / FILE).read_bytes() == whole + whole.replace(b'"a"', b'"b"')
+    assert (tmp_path / JOURNAL).read_bytes() == whole + line("b")
     journal.close()
 
 
 def test_a_deleted_journal_is_noticed(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    (tmp_path / FILE).unlink()
+    (tmp_path / JOURNAL).unlink()
     with pytest.raises(OutputError, match="deleted"):
         journal.append(record("a"))
     journal.close()

@@ -1,0 +1,45 @@
+"""``records/``: what a scan on a cluster writes instead of a journal, Parquet files with a column of records."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from cxr_edge.errors import UsageError
+from cxr_edge.results.journal import BadLine
+from cxr_edge.results.record import read_record
+from cxr_edge.results.schema import Record
+
+SLICES = "records"
+
+
+def read_slices(folder: Path, *, bad: Callable[[BadLine], None] | None = None) -> Iterator[Record]:
+    """Read the records of a scan on a cluster, in the order of its slices.
+
+    Args:
+        folder: ``records`` in the output folder, or one slice below it.
+        bad: Takes what is no record; None ends the reading at the first.
+
+    Raises:
+        UsageError: pyarrow is not installed, or a row is no record; the message names its file.
+        OSError: A file cannot be read.
+    """
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise UsageError("records of a cluster need pyarrow: run pip install 'cxr-edge[parquet]'") from error
+    for path in sorted(folder.rglob("*.parquet")):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue  # a slice that is not finished
+        try:
+            with parquet.ParquetFile(path) as file:
+                rows = [row.as_py() for batch in file.iter_batches(columns=["record"]) for row in batch.column(0)]
+        except ArrowException as error:
+            message = f"{path}: no Parquet file of records ({type(error).__name__}); delete it and scan again"
+            raise UsageError(message) from error
+        for number, row in enumerate(rows, start=1):
+            try:
+                yield read_record(row)
+            except (ValueError, TypeError) as error:
+                if bad is None:
+                    message = f"{path}: row {number} is no record of a scan: {error}; take --skip-bad to leave it out"
+                    raise UsageError(message) from error
+                bad(BadLine(number, f"{row}\n".encode("utf-8", "backslashreplace"), str(error)))
