@@ -13,8 +13,9 @@ from cxr_edge.reading.data_set import DataSet, read_data_set
 from cxr_edge.reading.display_parameters import of_single_frame, read_display_parameters
 from cxr_edge.reading.display_pipeline import display
 from cxr_edge.reading.image_header import ImageHeader, read_image_header
-from cxr_edge.reading.pixel_data import check_supported, find_pixel_data, stored_pixels
+from cxr_edge.reading.pixel_data import find_pixel_data, stored_pixels
 from cxr_edge.reading.radiograph import Radiograph, Source
+from cxr_edge.reading.transfer_syntax import check_supported
 
 _CODED_STRINGS = ("Modality", "BodyPartExamined", "ViewPosition")
 

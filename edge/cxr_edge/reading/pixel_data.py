@@ -7,32 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
-from pydicom.uid import (
-    JPEG2000,
-    UID,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    JPEG2000TransferSyntaxes,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLSLossless,
-    RLELossless,
-)
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from cxr_edge.errors import InputError
 from cxr_edge.reading.codestream import BEGINNINGS, Codestream, read_codestream
 from cxr_edge.reading.data_set import DataSet
 from cxr_edge.reading.decode import check_size
-from cxr_edge.reading.dictionary import name, syntax_name
+from cxr_edge.reading.dictionary import name
 from cxr_edge.reading.elements import Element, fragments
 from cxr_edge.reading.image_header import ImageHeader, contradiction
 from cxr_edge.reading.rle import decode_rle
+from cxr_edge.reading.transfer_syntax import contradicted, find_syntax, syntax_name
 
 _INSTALL = 'pip install "cxr-edge[dicom]"'
-_SYNTAX = "(0002,0010)"
-_BY_FAMILY = {"JPEG-LS": JPEGLSLossless, "JPEG 2000": JPEG2000, "RLE": RLELossless}
-_BY_PROCESS = {0xC0: JPEGBaseline8Bit, 0xC1: JPEGExtended12Bit}
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +56,14 @@ def stored_pixels(dataset: DataSet, header: ImageHeader) -> StoredPixels:
     data = b"".join(parts[1:])
     codestream = read_codestream(data)
     check_size(header.columns, header.rows, _frames(parts[1:], codestream))
-    syntax = _syntax(dataset.syntax, codestream)
+    syntax = find_syntax(dataset.syntax, codestream)
     if codestream is None:
         raise _damaged(syntax)
     _compare(codestream, header)
     warnings = []
-    if not dataset.syntax:
-        warnings.append(f"{name('TransferSyntaxUID')} is missing: the pixels begin as {codestream.family}.")
+    if syntax != dataset.syntax:
+        stated = syntax_name(dataset.syntax) or "missing"
+        warnings.append(f"{name('TransferSyntaxUID')} is {stated}: the pixels begin as {codestream.family}.")
     if codestream.bits is not None and codestream.bits < header.stored:
         warnings.append(f"The compressed image has {codestream.bits} bits, {name('BitsStored')} says {header.stored}.")
     pixels = decode_frame(data, syntax, codestream, header)
@@ -158,49 +146,6 @@ def _frames(parts: list[memoryview], codestream: Codestream | None) -> int:
     return max(1, sum(bytes(part[:8]).startswith(BEGINNINGS) for part in parts))
 
 
-def check_supported(stated: str) -> None:
-    """Refuse a transfer syntax that no decoder here is made for; none at all may still be found out.
-
-    Args:
-        stated: Transfer Syntax UID (0002,0010); empty where there is none.
-
-    Raises:
-        InputError: The message names the compression.
-    """
-    if not stated:
-        return
-    named = syntax_name(stated)
-    if named is None:
-        raise InputError(f"its transfer syntax {_SYNTAX} is no UID", kind="damaged", cure="export the image again")
-    try:
-        get_decoder(UID(stated))
-    except NotImplementedError:  # pydicom's word for a transfer syntax that it has no decoder class for
-        problem = f"its transfer syntax {_SYNTAX} is {named}, which is not supported"
-        raise InputError(problem, kind="unsupported", cure="export the image again uncompressed") from None
-
-
-def _syntax(stated: str, codestream: Codestream | None) -> UID:
-    """Find the transfer syntax of encapsulated pixels: the stated one if they are encoded in it."""
-    syntax, found = UID(stated), UID("")
-    if codestream is not None:
-        found = _BY_FAMILY.get(codestream.family) or _BY_PROCESS.get(codestream.process or 0, JPEGLossless)
-    if not stated:
-        if codestream is None:
-            problem = f"its transfer syntax {_SYNTAX} is missing, and its pixel data begin as no known compression"
-            raise InputError(problem, kind="damaged", cure="export the image again")
-        return found
-    if not syntax.is_encapsulated or (codestream is not None and _family(syntax) != _family(found)):
-        what = f"compressed as {codestream.family}" if codestream else "compressed"
-        problem = f"its transfer syntax {_SYNTAX} is {syntax_name(stated)}, but its pixel data are {what}"
-        raise InputError(problem, kind="damaged", cure="correct the element or export the image again")
-    return syntax
-
-
-def _family(syntax: UID) -> str:
-    """Name what one decoder reads; that of JPEG reads JPEG-LS as well."""
-    return "RLE" if syntax == RLELossless else "JPEG 2000" if syntax in JPEG2000TransferSyntaxes else "JPEG"
-
-
 def _compare(codestream: Codestream, header: ImageHeader) -> None:
     """Refuse a frame that contradicts the header, before anything of its size is allocated."""
     if codestream.family == "RLE":
@@ -222,7 +167,7 @@ def _compare(codestream: Codestream, header: ImageHeader) -> None:
 
 
 def _damaged(syntax: UID) -> InputError:
-    problem = f"its pixels ({syntax_name(syntax)}) cannot be decoded"
+    problem = f"its pixels ({syntax_name(syntax)}) are damaged: they cannot be decoded"
     return InputError(problem, kind="damaged", cure="export the image again uncompressed")
 
 
@@ -234,8 +179,7 @@ def _size(header: ImageHeader) -> int:
 
 def _native(stated: str, element: Element, header: ImageHeader) -> StoredPixels:
     if stated and UID(stated).is_encapsulated:
-        problem = f"its transfer syntax {_SYNTAX} is {syntax_name(stated)}, but its pixel data are not compressed"
-        raise InputError(problem, kind="damaged", cure="correct the element or export the image again")
+        raise contradicted(stated, "not compressed")
     size, pixels = _size(header), f"{header.columns}x{header.rows} pixels"
     found = f"{name('PixelData')} has {len(element.value)} bytes, {pixels} need {size}"
     if len(element.value) < size:

