@@ -21,8 +21,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from common import inputs_of
 from cxr_edge.api import load
-from cxr_edge.bench.environment import look_around
 from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.runtime.machine import read_machine
 from install_size import DISTRIBUTIONS, MEGABYTES
 from install_size import measure as install
 from peers import by_dianna, by_keras, by_lime, by_litert, by_openvino, by_torch, contests, report
@@ -52,7 +52,7 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "RESULTS.md")
     arguments = options.parse_args()
     quick = arguments.quick
-    environment = look_around(cuda=False)
+    machine = read_machine()
     model = load(arguments.bundle, provider="cpu", threads=arguments.threads, gate=False)
     network = Network(model.bundle)
     peers, skipped = gather(KINDS, network, arguments.threads)
@@ -81,7 +81,7 @@ def main() -> None:
     # A path of this machine says nothing to a reader.
     command = f"python benchmarks/peers{' --quick' if quick else ''}{' --run RUN' if arguments.run else ''}"
     now = f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M} UTC"
-    text = report.heading(environment, model.bundle, skipped, now, command)
+    text = report.heading(machine, model.bundle, skipped, now, command)
     if quick:
         text += ["**A trial run with few rounds and samples: its figures mean nothing.**", ""]
     text += markdown(["bar", "asked", "measured", "met"], [each.row() for each in bars])

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from cxr_edge.bench.environment import Environment
 from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.runtime.machine import Machine
 from peers.contests import FAST, REFERENCE, Contest
 from peers.peer import Skipped
 from peers.rounds import Ratio
@@ -83,7 +83,7 @@ def contest_rows(contest: Contest) -> list[list[str]]:
     return rows
 
 
-def heading(environment: Environment, bundle: Bundle, skipped: Sequence[Skipped], when: str, command: str) -> list[str]:
+def heading(machine: Machine, bundle: Bundle, skipped: Sequence[Skipped], when: str, command: str) -> list[str]:
     """What the figures belong to."""
     lines = [
         "# Side by side",
@@ -96,7 +96,7 @@ def heading(environment: Environment, bundle: Bundle, skipped: Sequence[Skipped]
             "ours before anything was timed. The gate is off, as no peer has one."
         ),
         "",
-        f"- machine: {environment.machine}; load before: {environment.load}",
+        f"- machine: {machine}; load before: {machine.load}",
         f"- bundle: {bundle.manifest.name} {bundle.manifest.version}, {bundle.digest}",
         f"- versions: Python {platform.python_version()}, {', '.join(_versions())}",
     ]

@@ -12,10 +12,25 @@ class CxrEdgeError(Exception):
     Attributes:
         exit_code: Exit status of the command line.
         kind: Short stable word for records and scripts.
+        problem: What was read and what was expected; without path and cure.
+        cure: What to type or to do, None where the problem says it or nothing helps.
+        path: The file or folder, None where there is none.
+
+    Args:
+        problem: See above.
+        cure: See above; the message ends with it.
+        path: See above; the message begins with it.
     """
 
     exit_code = 1
     kind = "error"
+
+    def __init__(self, problem: str, *, cure: str | None = None, path: Path | None = None) -> None:
+        where = "" if path is None else f"{path}: "
+        super().__init__(f"{where}{problem}{f'; {cure}' if cure else ''}")
+        self.problem = problem
+        self.cure = cure
+        self.path = path
 
 
 class UsageError(CxrEdgeError):
@@ -29,29 +44,22 @@ class InputError(CxrEdgeError):
     """A radiograph that cannot be answered.
 
     Attributes:
-        path: The file or folder, None for bytes and arrays.
-        problem: What was read and what was expected; without path and cure.
-        cure: What to do, None where nothing helps.
         kind: ``not-found``, ``not-a-file``, ``unreadable``, ``empty``, ``not-an-image``, ``unsupported``,
             ``truncated``, ``damaged``, ``no-pixels``, ``multi-frame``, ``too-large``, ``missing-decoder``,
             ``refused``, ``own-output``, ``not-finite`` or ``internal``.
 
     Args:
-        problem: See above.
+        problem: See `CxrEdgeError`.
         kind: See above.
-        cure: See above; the message ends with it.
-        path: See above; the message begins with it.
+        cure: See `CxrEdgeError`.
+        path: See `CxrEdgeError`; None for bytes and arrays.
     """
 
     exit_code = 3
 
     def __init__(self, problem: str, *, kind: str, cure: str | None = None, path: Path | None = None) -> None:
-        where = "" if path is None else f"{path}: "
-        super().__init__(f"{where}{problem}{f'; {cure}' if cure else ''}")
-        self.problem = problem
-        self.cure = cure
+        super().__init__(problem, cure=cure, path=path)
         self.kind = kind
-        self.path = path
 
     def at(self, path: Path) -> "InputError":
         """Give the same error of a file."""

@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -197,6 +198,128 @@ def test_a_reader_that_leaves_early_is_no_error(tiny_bundle, radiographs):
     process.stderr.close()
     assert process.wait() == -signal.SIGPIPE
     assert err == ""
+
+
+QUICK_BENCH = ("--task", "predict", "--scope", "session", "--precision", "fp32", "--batch-size", "1", "--threads", "1")
+PRINTING = {
+    "help": ("--help",),
+    "version": ("--version",),
+    "schema": ("schema",),
+    "predict": ("predict", "{sample}", "--bundle", "{bundle}"),
+    "predict as JSON": ("predict", "--json", "{sample}", "--bundle", "{bundle}"),
+    "verify": ("verify", "--bundle", "{bundle}"),
+    "doctor": ("doctor", "--provider", "cpu", "--bundle", "{bundle}"),
+    "doctor as JSON": ("doctor", "--provider", "cpu", "--json", "--bundle", "{bundle}"),
+    "bench": ("bench", *QUICK_BENCH, "--window", "0.001", "--bundle", "{bundle}"),
+    "bench as JSON": ("bench", *QUICK_BENCH, "--window", "0.001", "--json", "--bundle", "{bundle}"),
+}
+
+
+@pytest.fixture
+def started(tiny_bundle, radiographs):
+    """Start a process of the command line with its streams given; give exit code, standard output and errors."""
+
+    def started(arguments, **streams):
+        names = {"sample": radiographs / "person724_virus_1343.jpeg", "bundle": tiny_bundle}
+        command = [*PROGRAM, *(each.format(**names) for each in arguments)]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
+        result = subprocess.run(command, check=False, text=True, **streams)
+        return result.returncode, result.stdout, result.stderr
+
+    return started
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize(
+    ("name", "unbuffered"), [*((name, "") for name in PRINTING), ("version", "1"), ("predict", "1")]
+)
+def test_a_full_disk_below_standard_output_is_3_and_one_line(started, monkeypatch, name, unbuffered):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    with Path("/dev/full").open("wb") as full:
+        code, _, err = started(PRINTING[name], stdout=full)
+    assert code == 3
+    lines = [line for line in err.splitlines() if not line.startswith("Other programs are running")]
+    assert len(lines) == 1
+    assert lines[0].startswith("error: standard output cannot be written (No space left on device); ")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes numbered files")
+@pytest.mark.parametrize("name", ["version", "predict"])
+def test_a_closed_standard_output_is_3_and_one_line(started, name):
+    code, out, err = started(PRINTING[name], stdout=None, preexec_fn=lambda: os.close(1))
+    assert (code, out) == (3, None)
+    assert len(err.splitlines()) == 1
+    assert err.startswith("error: standard output cannot be written (")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes numbered files")
+def test_a_scan_without_any_stream_writes_all_it_has_to(started, tmp_path):
+    def close_all():
+        for number in (0, 1, 2):
+            os.close(number)
+
+    out = tmp_path / "out"
+    arguments = ("scan", "{sample}", "--out", str(out), "--bundle", "{bundle}")
+    code, _, _ = started(arguments, stdout=None, stderr=None, preexec_fn=close_all)
+    assert code == 3  # its last line could not be printed
+    # Nothing that was printed got into a file that took the number of a closed stream.
+    assert [json.loads(line)["status"] for line in (out / "results.jsonl").read_text("ascii").splitlines()] == ["ok"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes numbered files")
+@pytest.mark.parametrize("kind", ["full", "closed", "nobody reads"])
+def test_results_do_not_depend_on_standard_error(started, kind):
+    expected = started(PRINTING["predict as JSON"])
+    if kind == "closed":
+        result = started(PRINTING["predict as JSON"], stderr=None, preexec_fn=lambda: os.close(2))
+    elif kind == "full":
+        with Path("/dev/full").open("wb") as full:
+            result = started(PRINTING["predict as JSON"], stderr=full)
+    else:
+        reader, writer = os.pipe()
+        os.close(reader)
+        result = started(PRINTING["predict as JSON"], stderr=writer)
+        os.close(writer)
+    assert result[:2] == expected[:2]
+    assert expected[0] == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes that do not wait")
+def test_a_pipe_that_does_not_wait_gets_everything(tiny_bundle, radiographs):
+    # 200 records are more than a pipe holds, and the writer shares the reader's end-of-file flags.
+    sample = radiographs / "cr_chest_pa_16bit.png"
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    command = [*PROGRAM, "predict", "--json", "--bundle", tiny_bundle, *[sample] * 200]
+    process = subprocess.Popen(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    time.sleep(2.5)  # until the pipe is full
+    with open(reader, encoding="utf-8") as file:  # noqa: PTH123  # a number, not a path
+        records = [json.loads(line) for line in file]
+    err = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(), len(records)) == (0, 200)
+    assert "Traceback" not in err
+
+
+def test_a_connection_that_breaks_is_no_end_of_the_process():
+    # Where a broken pipe ends the process, so does a peer that closes a socket: Ray's, or that of a DICOM node.
+    program = """
+import os, socket, sys
+from cxr_edge import cli
+def send():
+    one, other = socket.socketpair()
+    other.close()
+    try:
+        one.send(b"x")
+    except BrokenPipeError:
+        print("told")
+cli.app.command(name="send")(send)
+sys.argv = ["cxr-edge", "send"]
+cli.main()
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "told\n", "")
 
 
 def heed_interrupts():

@@ -2,13 +2,18 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from msgspec import Meta
 
 from cxr_edge.errors import UsageError
+from cxr_edge.runtime.cores import check_batch_size, check_threads
+from cxr_edge.runtime.providers import Provider
 
 Task = Literal["predict", "gradcam", "lime", "start"]
-Scope = Literal["session", "file", "process"]
+CaseScope = Literal["session", "file", "process"]
 TASKS: tuple[Task, ...] = get_args(Task)
+AtLeastOne = Annotated[int, Meta(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -27,34 +32,15 @@ class Case:
     """
 
     task: Task
-    scope: Scope
+    scope: CaseScope
     provider: str
     precision: str
-    batch_size: int
-    threads: int
+    batch_size: AtLeastOne
+    threads: AtLeastOne
 
     def to_json(self) -> dict[str, object]:
         """Give the case."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> "Case":
-        """Read what `to_json` gave.
-
-        Raises:
-            KeyError: A part is missing.
-            ValueError: A part cannot be.
-        """
-        if record["task"] not in TASKS or record["scope"] not in get_args(Scope):
-            raise ValueError(f"task {record['task']!r} with scope {record['scope']!r}")
-        return cls(
-            task=record["task"],
-            scope=record["scope"],
-            provider=str(record["provider"]),
-            precision=str(record["precision"]),
-            batch_size=int(record["batch_size"]),
-            threads=int(record["threads"]),
-        )
 
     def __str__(self) -> str:
         batch = f", batch {self.batch_size}" if self.batch_size > 1 else ""
@@ -64,7 +50,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Selection:
+class CaseSelection:
     """What to measure with each network that is opened.
 
     Attributes:
@@ -73,7 +59,7 @@ class Selection:
         batch_sizes: Of the task ``predict``.
 
     Raises:
-        UsageError: An unknown task or scope, or nothing to do.
+        UsageError: An unknown task or scope, nothing to do, or a batch for which there is not enough memory.
     """
 
     tasks: tuple[str, ...]
@@ -83,8 +69,10 @@ class Selection:
     def __post_init__(self) -> None:
         check_words("task", self.tasks, TASKS)
         check_words("scope", self.scopes, ("session", "file"))
-        if any(size < 1 for size in self.batch_sizes) or not self.batch_sizes:
-            raise UsageError(f"batch sizes {self.batch_sizes}; expected numbers from 1 on")
+        if not self.batch_sizes:
+            raise UsageError("no batch size; expected numbers from 1 on, separated by commas")
+        for size in self.batch_sizes:
+            check_batch_size(size)
 
     def cases(self, *, provider: str, precision: str, threads: int) -> Iterator[Case]:
         """List the cases of one network, tasks in the order of `TASKS`."""
@@ -97,9 +85,27 @@ class Selection:
                     yield Case(task, scope, provider, precision, size, threads)
 
 
-def counted(number: int, noun: str) -> str:
-    """Say ``1 thread`` and ``2 threads``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+@dataclass(frozen=True)
+class SessionChoice:
+    """Which sessions are opened, every combination of them.
+
+    Attributes:
+        providers: See `open_session`.
+        precisions: Of the bundle; None takes all that it has.
+        threads: For one run; None takes every core this process may use.
+
+    Raises:
+        UsageError: An unknown provider, or more threads than there are cores to use.
+    """
+
+    providers: tuple[str, ...] = ("auto",)
+    precisions: tuple[str, ...] | None = None
+    threads: tuple[int | None, ...] = (None,)
+
+    def __post_init__(self) -> None:
+        check_words("provider", self.providers, get_args(Provider))
+        for threads in self.threads:
+            check_threads(threads)
 
 
 def check_words(option: str, words: Iterable[str], allowed: Iterable[str]) -> None:
@@ -113,3 +119,8 @@ def check_words(option: str, words: Iterable[str], allowed: Iterable[str]) -> No
         raise UsageError(f"{option} {unknown[0]!r}; expected any of {', '.join(allowed)}, separated by commas")
     if not words:
         raise UsageError(f"no {option}; expected any of {', '.join(allowed)}, separated by commas")
+
+
+def counted(number: int, noun: str) -> str:
+    """Say ``1 thread`` and ``2 threads``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

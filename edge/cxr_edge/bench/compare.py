@@ -2,11 +2,16 @@
 
 from dataclasses import dataclass
 
-from cxr_edge.bench.cases import Case
-from cxr_edge.bench.environment import Environment
+from rich.console import Console
+from rich.text import Text
+
+from cxr_edge.bench.cases import Case, counted
 from cxr_edge.bench.measure import Figures
-from cxr_edge.bench.report import Report
+from cxr_edge.bench.report import BenchReport, print_line, show_table, table_of, three_digits
 from cxr_edge.errors import UsageError
+from cxr_edge.runtime.machine import Machine
+
+_VERDICTS = {"quicker": "green", "slower": "bold red", "same": "dim"}
 
 
 @dataclass(frozen=True)
@@ -26,17 +31,17 @@ class Ratio:
     @property
     def p50(self) -> float:
         """Median latency, now / before: below 1 is quicker."""
-        return self.now.p50 / self.before.p50
+        return self.now.latency_ms.p50 / self.before.latency_ms.p50
 
     @property
     def p99(self) -> float:
         """99th percentile of the latency, now / before."""
-        return self.now.p99 / self.before.p99
+        return self.now.latency_ms.p99 / self.before.latency_ms.p99
 
     @property
     def throughput(self) -> float:
         """Radiographs a second, now / before: above 1 is quicker."""
-        return self.now.throughput / self.before.throughput
+        return self.now.throughput_per_s / self.before.throughput_per_s
 
     @property
     def noise(self) -> float:
@@ -57,7 +62,7 @@ class Ratio:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class BenchComparison:
     """What has changed since an earlier report.
 
     Attributes:
@@ -85,20 +90,20 @@ class Comparison:
         }
 
 
-def check_machine(before: Environment, now: Environment) -> None:
+def check_machine(before: Machine, now: Machine) -> None:
     """Refuse to compare machines; to be asked before a minute is spent on measuring.
 
     Raises:
         UsageError: The reports come from unlike machines.
     """
-    if before.machine != now.machine:
+    if not before.is_like(now):
         raise UsageError(
-            f"the earlier figures are of another machine ({before.machine}; this is {now.machine}): their ratio would"
+            f"the earlier figures are of another machine ({_difference(before, now, 'this is')}): their ratio would"
             " compare machines, not versions; add --across-machines if that is what you want"
         )
 
 
-def compare(before: Report, now: Report) -> Comparison:
+def compare_reports(before: BenchReport, now: BenchReport) -> BenchComparison:
     """Divide the figures of the cases that two reports share.
 
     Raises:
@@ -110,7 +115,7 @@ def compare(before: Report, now: Report) -> Comparison:
             f"nothing to compare: before, {_first(before)}; now, {_first(now)}; measure with the options of the earlier"
             " run"
         )
-    return Comparison(
+    return BenchComparison(
         before=before.created,
         ratios=tuple(Ratio(case, before.figures[case], now.figures[case]) for case in shared),
         differences=tuple(_differences(before, now)),
@@ -119,19 +124,18 @@ def compare(before: Report, now: Report) -> Comparison:
     )
 
 
-def _first(report: Report) -> str:
+def _first(report: BenchReport) -> str:
     names = [str(case) for case in report.figures]
     return "nothing" if not names else names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
-def _differences(before: Report, now: Report) -> list[str]:
+def _differences(before: BenchReport, now: BenchReport) -> list[str]:
     found = []
-    old, new = before.environment, now.environment
-    if old.machine != new.machine:
-        found.append(f"Another machine: {old.machine} before, {new.machine} now.")
-    if before.bundle["sha256"] != now.bundle["sha256"]:
-        names = [f"{each['name']} {each['version']} ({each['sha256'][:12]})" for each in (before.bundle, now.bundle)]
-        found.append(f"Another bundle: {names[0]} before, {names[1]} now.")
+    old, new = before.machine, now.machine
+    if not old.is_like(new):
+        found.append(f"Another machine: {_difference(old, new, 'now')}.")
+    if before.bundle.sha256 != now.bundle.sha256:
+        found.append(f"Another bundle: {before.bundle} before, {now.bundle} now.")
     same_inputs = before.inputs.sha256 == now.inputs.sha256 or (before.inputs.synthetic and now.inputs.synthetic)
     if not same_inputs:
         found.append(f"Other radiographs: {before.inputs} before, {now.inputs} now.")
@@ -144,3 +148,39 @@ def _differences(before: Report, now: Report) -> list[str]:
         if each.busy:
             found.append(f"The machine was busy {when}: load {each.load:.1f} on {each.cores} cores.")
     return found
+
+
+def _difference(before: Machine, now: Machine, word: str) -> str:
+    """Say what two machines are; with their instruction sets where only these tell them apart."""
+    names = [str(before), str(now)]
+    if names[0] == names[1]:
+        names = [f"{each} with {', '.join(each.instruction_sets or ())}" for each in (before, now)]
+    return f"{names[0]} before, {word} {names[1]}"
+
+
+def show_comparison(comparison: BenchComparison, console: Console) -> None:
+    """Print what has changed."""
+    when = comparison.before.replace("T", " ").replace("+00:00", " UTC")
+    console.print()
+    print_line(console, f"Now / before, the run of {when}: latencies below 1 are quicker", "bold")
+    rows = [(ratio.case, ratio) for ratio in comparison.ratios]
+    show_table(table_of(rows, ("before", "p50", "noise", "p99", "per s", ""), _cells), console)
+    for sentence in comparison.differences:
+        print_line(console, sentence, "yellow")
+    for cases, what in (
+        (comparison.only_before, "not measured this time"),
+        (comparison.only_now, "not measured before"),
+    ):
+        if cases:
+            print_line(console, f"{counted(len(cases), 'case')} {what}", "dim")
+
+
+def _cells(ratio: Ratio) -> list[Text]:
+    return [
+        Text(three_digits(ratio.before.latency_ms.p50)),
+        Text(f"{ratio.p50:.2f}", _VERDICTS[ratio.verdict]),
+        Text(f"±{ratio.noise:.0%}"),
+        Text(f"{ratio.p99:.2f}"),
+        Text(f"{ratio.throughput:.2f}"),
+        Text(ratio.verdict, _VERDICTS[ratio.verdict]),
+    ]

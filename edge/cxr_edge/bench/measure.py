@@ -12,14 +12,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 
+from cxr_edge.bench.cases import AtLeastOne
 from cxr_edge.errors import UsageError
 
 Clock = Callable[[], float]
 Run = Callable[[], object]
+Positive = Annotated[float, Meta(gt=0)]
 WINDOWS = 3
 """Windows that have to agree."""
 
@@ -59,64 +62,49 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Latency:
+    """How long a run takes, in milliseconds.
+
+    A percentile is the smallest latency that this share of the runs did not exceed (nearest rank): one that occurred.
+
+    Attributes:
+        p50: The median.
+        p90: The 90th percentile.
+        p95: The 95th percentile.
+        p99: The 99th percentile; of fewer than 100 runs it is the slowest.
+        mean: The mean.
+    """
+
+    p50: Positive
+    p90: Positive
+    p95: Positive
+    p99: Positive
+    mean: Positive
+
+
+@dataclass(frozen=True)
 class Figures:
     """What was measured.
 
     Attributes:
-        p50: Median latency of one run, in milliseconds; p90, p95, p99 likewise: the smallest latency that this
-            share of the runs did not exceed (nearest rank: always one that occurred).
-        p90: See p50.
-        p95: See p50.
-        p99: See p50; of fewer than 100 runs it is the slowest.
-        mean: Mean latency, in milliseconds.
-        throughput: Radiographs a second.
+        latency_ms: Of one run.
+        throughput_per_s: Radiographs a second.
         runs: Number of runs that these figures summarise.
         windows: Windows that were measured, of which the last three count.
         spread: By how much the last three differ: largest / smallest - 1, of latency or throughput, whichever is more.
         settled: Whether that was within what the rule allows.
     """
 
-    p50: float
-    p90: float
-    p95: float
-    p99: float
-    mean: float
-    throughput: float
-    runs: int
-    windows: int
-    spread: float
+    latency_ms: Latency
+    throughput_per_s: Positive
+    runs: AtLeastOne
+    windows: AtLeastOne
+    spread: Annotated[float, Meta(ge=0)]
     settled: bool
 
     def to_json(self) -> dict[str, object]:
-        """Give the figures, latencies under ``latency_ms``."""
-        names = ("p50", "p90", "p95", "p99", "mean")
-        return {
-            "latency_ms": {name: getattr(self, name) for name in names},
-            "throughput_per_s": self.throughput,
-            "runs": self.runs,
-            "windows": self.windows,
-            "spread": self.spread,
-            "settled": self.settled,
-        }
-
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> "Figures":
-        """Read what `to_json` gave.
-
-        Raises:
-            KeyError: A figure is missing.
-            TypeError: A figure is no number.
-            ValueError: A figure cannot be.
-        """
-        latency = {name: _number(record["latency_ms"][name]) for name in ("p50", "p90", "p95", "p99", "mean")}
-        return cls(
-            **latency,
-            throughput=_number(record["throughput_per_s"]),
-            runs=int(_number(record["runs"])),
-            windows=int(_number(record["windows"])),
-            spread=_number(record["spread"], least=0.0),
-            settled=bool(record["settled"]),
-        )
+        """Give the figures."""
+        return asdict(self)
 
 
 def measure(runs: Sequence[Run], *, rule: Rule, radiographs: int = 1, clock: Clock = time.perf_counter) -> Figures:
@@ -143,12 +131,8 @@ def measure(runs: Sequence[Run], *, rule: Rule, radiographs: int = 1, clock: Clo
     seconds = np.concatenate([np.asarray(window) for window in latest])
     p50, p90, p95, p99 = (1000 * np.percentile(seconds, (50, 90, 95, 99), method="inverted_cdf")).tolist()
     return Figures(
-        p50=p50,
-        p90=p90,
-        p95=p95,
-        p99=p99,
-        mean=1000 * float(seconds.mean()),
-        throughput=radiographs * len(seconds) / float(seconds.sum()),
+        latency_ms=Latency(p50, p90, p95, p99, mean=1000 * float(seconds.mean())),
+        throughput_per_s=radiographs * len(seconds) / float(seconds.sum()),
         runs=len(seconds),
         windows=windows,
         spread=spread,
@@ -173,11 +157,3 @@ def _spread(windows: Sequence[Sequence[float]]) -> float:
     medians = [float(np.median(window)) for window in windows]
     means = [float(np.mean(window)) for window in windows]  # throughput is their reciprocal: the same ratio
     return max(max(values) / min(values) - 1 for values in (medians, means))
-
-
-def _number(value: object, *, least: float = math.ulp(0.0)) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is no number")
-    if not least <= value < math.inf:
-        raise ValueError(f"{value!r} is no figure {'from 0 on' if least == 0 else 'above 0'}")
-    return float(value)

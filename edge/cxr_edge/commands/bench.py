@@ -1,13 +1,18 @@
 """``cxr-edge bench``: how fast is it here, and has that changed?"""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cxr_edge.commands import options
+
+if TYPE_CHECKING:
+    from cxr_edge.bench.compare import BenchComparison
+    from cxr_edge.bench.report import BenchReport
 
 _PLOT_SIZES = "1,2,4,8,16"
 
@@ -75,56 +80,62 @@ def bench(
         batch_size = "1,8" if plot is None else _PLOT_SIZES
     sizes = _numbers("batch-size", batch_size)
     counts: tuple[int | None, ...] = (None,) if threads is None else _numbers("threads", threads)
-    from cxr_edge.bench import (
-        Networks,
-        Rule,
-        Selection,
-        Suite,
-        check_machine,
-        check_plot,
-        check_writable,
-        draw,
-        look_around,
-        open_inputs,
-        read_report,
-        to_text,
-        write,
-    )
-    from cxr_edge.bench import compare as compared
+    from cxr_edge.bench.cases import CaseSelection, SessionChoice
+    from cxr_edge.bench.compare import check_machine, compare_reports
+    from cxr_edge.bench.inputs import open_inputs
+    from cxr_edge.bench.measure import Rule
+    from cxr_edge.bench.plot import check_plot, draw_latency
+    from cxr_edge.bench.report import check_writable, read_report, write
+    from cxr_edge.bench.suite import Suite
+    from cxr_edge.errors import UsageError
+    from cxr_edge.runtime.machine import read_machine
 
-    selection = Selection(_words(task), _words(scope), sizes)
+    selection = CaseSelection(_words(task), _words(scope), sizes)
     rule = Rule(window=window, within=within / 100, max_windows=max_windows)
-    networks = Networks(_words(provider), None if precision is None else _words(precision), counts)
+    sessions = SessionChoice(_words(provider), None if precision is None else _words(precision), counts)
     before = None if compare is None else read_report(compare)
     if plot is not None:
         check_plot(selection)
-    for path in filter(None, (out, plot)):
+    outputs = [path for path in (out, plot) if path]
+    for path in outputs:
         check_writable(path)
-    suite = Suite(networks, selection, bundle=bundle)
-    environment = look_around(cuda="cuda" in suite.reasons)
-    if environment.busy:
-        typer.echo(f"Other programs are running (load {environment.load:.1f}); figures will be too slow.", err=True)
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise UsageError(f"--out and --plot both name {out}; name two files")
+    suite = Suite(sessions, selection, bundle=bundle)
+    machine = read_machine(cuda="cuda" in suite.reasons)
+    if machine.busy:
+        typer.echo(f"Other programs are running (load {machine.load:.1f}); figures will be too slow.", err=True)
     if before and not across_machines:
-        check_machine(before.environment, environment)
-    with open_inputs(paths or []) as (files, inputs), _progress() as progress:
-        report = suite.run(files, inputs, environment, rule=rule, progress=progress)
-    comparison = before and compared(before, report)
-    text = to_text(report.to_json() | ({"comparison": comparison.to_json()} if comparison else {}))
-    if out is not None:
-        write(out, text.encode("ascii"))
-    if plot is not None:
-        write(plot, draw(report))
-    if json:
-        typer.echo(text, nl=False)
-        return
+        check_machine(before.machine, machine)
+    with open_inputs(paths or []) as inputs, _progress() as progress:
+        for path in outputs:
+            check_writable(path, inputs=inputs.found)
+        report = suite.run(inputs, machine, rule=rule, before_case=progress)
+    comparison = compare_reports(before, report) if before else None
+    record = report.to_json() | ({"comparison": comparison.to_json()} if comparison else {})
+    text = dumps(record, indent=1, allow_nan=False) + "\n"
+    try:
+        if out is not None:
+            write(out, text.encode("ascii"))
+        if plot is not None:
+            write(plot, draw_latency(report))
+    finally:  # figures that took minutes are printed even where they cannot be written
+        if json:
+            typer.echo(text, nl=False)
+        else:
+            _show(report, comparison, suite.reasons)
+
+
+def _show(report: "BenchReport", comparison: "BenchComparison | None", reasons: Mapping[str, str]) -> None:
     from rich.console import Console
 
-    from cxr_edge.bench.table import show, show_comparison
+    from cxr_edge.bench.compare import show_comparison
+    from cxr_edge.bench.report import show_report
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 160  # a file has no edge to cut columns off at
-    show(report, console, reasons=suite.reasons)
+        console.width = 160  # lines in a file may be long
+    show_report(report, console, reasons=reasons)
     if comparison:
         show_comparison(comparison, console)
 

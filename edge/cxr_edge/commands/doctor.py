@@ -1,10 +1,19 @@
 """``cxr-edge doctor``: is this machine set up right, and if not, what mends it?"""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cxr_edge.commands import options
+from cxr_edge.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cxr_edge.doctor.finding import Examination
+
+_STYLES = {"ok": "green", "note": "yellow", "fault": "bold red"}
+_WIDE = 100  # columns from which on a summary beside its heading is easier to read than below it
 
 
 def doctor(
@@ -22,16 +31,58 @@ def doctor(
     """
     from cxr_edge.doctor import examine
 
-    report = examine(bundle=bundle, provider=provider)
+    examination = examine(bundle=bundle, provider=provider)
     if json:
         from json import dumps
 
-        typer.echo(dumps(report.to_json(), allow_nan=False))  # `records` needs ONNX Runtime, which may be missing
+        typer.echo(dumps(examination.to_json(), allow_nan=False))
     else:
         from rich.console import Console
 
-        from cxr_edge.doctor.table import show
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = 160  # lines in a file may be long
+        show_examination(examination, console)
+    if examination.exit_code:
+        raise typer.Exit(examination.exit_code)
 
-        show(report, Console(highlight=False))
-    if report.exit_code:
-        raise typer.Exit(report.exit_code)
+
+def show_examination(examination: "Examination", console: "Console") -> None:
+    """Print one line for each finding, the lines to type, and what it all comes to.
+
+    Words, not symbols or colors alone, say how it stands: it has to be read in a log and in a mail, too. A narrow
+    terminal gets each summary below its heading, so that nothing is cut off.
+    """
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    wide = console.width >= _WIDE
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for _ in range(3):
+        table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    area = ""
+    for finding in examination.findings:
+        heading = "" if finding.area == area else finding.area
+        area = finding.area
+        status = Text(finding.status.upper() if finding.status == "fault" else finding.status, _STYLES[finding.status])
+        summary = Text(printable(finding.summary), overflow="fold")
+        if wide:
+            table.add_row(Text(heading, "bold"), status, finding.name, summary)
+        else:
+            console.print(Text.assemble(status, " ", (finding.area, "bold"), " ", finding.name, overflow="fold"))
+            console.print(Padding(summary, (0, 0, 0, 2)))
+    if wide:
+        console.print(table)
+    cures: dict[tuple[str, ...], list[str]] = {}
+    for finding in examination.findings:
+        if finding.cure:
+            cures.setdefault(finding.cure, []).append(f"{finding.area} {finding.name}")
+    for cure, names in cures.items():
+        console.print(Text(f"\nFor {', '.join(names)}:", "bold"))
+        for line in cure:  # whole lines, so that they can be copied
+            console.print(Text(f"  {printable(line)}"), soft_wrap=True)
+    count = len(examination.faults)
+    verdict = ("Healthy.", "bold green") if not count else (f"{count} fault{'s' if count > 1 else ''}.", "bold red")
+    console.print(Text(f"\n{verdict[0]}", verdict[1]))

@@ -3,7 +3,9 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-SCHEMA = 1
+from cxr_edge.errors import CxrEdgeError
+
+_SCHEMA = 1
 Status = Literal["ok", "note", "fault"]
 
 
@@ -29,9 +31,22 @@ class Finding:
     cure: tuple[str, ...] = ()
     exit_code: int = 0
 
+    @classmethod
+    def of(cls, error: CxrEdgeError, *, area: str, name: str, cure: tuple[str, ...] = ()) -> "Finding":
+        """Make the fault of an error.
+
+        Args:
+            error: What was raised.
+            area: See above.
+            name: See above.
+            cure: Of use where the error has none.
+        """
+        summary = error.problem if error.path is None else f"{error.path}: {error.problem}"
+        return cls(area, name, "fault", summary, {}, (error.cure,) if error.cure else cure, error.exit_code)
+
 
 @dataclass(frozen=True)
-class Report:
+class Examination:
     """All findings, what everything else rests on first.
 
     Attributes:
@@ -53,4 +68,4 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Give the record, schema 1."""
         checks = [asdict(finding) for finding in self.findings]
-        return {"schema": SCHEMA, "healthy": not self.faults, "exit_code": self.exit_code, "checks": checks}
+        return {"schema": _SCHEMA, "healthy": not self.faults, "exit_code": self.exit_code, "checks": checks}

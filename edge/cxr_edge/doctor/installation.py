@@ -1,5 +1,6 @@
-"""Python, the packages that every answer needs, and the one ONNX Runtime that should be there."""
+"""Python, the packages that every answer needs, the one ONNX Runtime that should be there, and DICOM decoders."""
 
+import os
 import platform
 import sys
 from collections.abc import Iterator
@@ -8,20 +9,23 @@ from importlib.metadata import PackageNotFoundError, version
 
 from cxr_edge import __version__
 from cxr_edge.doctor.finding import Finding
-from cxr_edge.errors import ProviderError
+from cxr_edge.errors import CxrEdgeError, ProviderError
 from cxr_edge.runtime import distributions
 from cxr_edge.runtime.providers import ACCELERATORS, has_nvidia_driver
 
-AREA = "installation"
+_AREA = "installation"
 # Import name → distribution; ONNX Runtime has a check of its own.
 _PACKAGES = {
     "numpy": "numpy",
     "cv2": "opencv-python-headless",
     "pydicom": "pydicom",
     "jinja2": "jinja2",
+    "msgspec": "msgspec",
     "rich": "rich",
     "typer": "typer",
 }
+_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+_DECODERS = 'python -m pip install "cxr-edge[dicom]"'
 
 
 def examine_installation() -> Iterator[Finding]:
@@ -29,6 +33,8 @@ def examine_installation() -> Iterator[Finding]:
     yield _python()
     yield _packages()
     yield _runtime()
+    yield _telemetry()
+    yield _cache()
 
 
 def _python() -> Finding:
@@ -39,7 +45,7 @@ def _python() -> Finding:
         "system": system,
         "machine": platform.machine(),
     }
-    return Finding(AREA, "python", "ok", f"{facts['version']} on {system}, {facts['machine']}", facts)
+    return Finding(_AREA, "python", "ok", f"{facts['version']} on {system}, {facts['machine']}", facts)
 
 
 def _packages() -> Finding:
@@ -55,8 +61,8 @@ def _packages() -> Finding:
     if broken:
         said = "; ".join(f"{name} cannot be imported ({why})" for name, why in broken.items())
         cure = (f"python -m pip install --force-reinstall {' '.join(broken)}",)
-        return Finding(AREA, "packages", "fault", said, facts, cure, ProviderError.exit_code)
-    return Finding(AREA, "packages", "ok", ", ".join(f"{name} {number}" for name, number in versions.items()), facts)
+        return Finding(_AREA, "packages", "fault", said, facts, cure, ProviderError.exit_code)
+    return Finding(_AREA, "packages", "ok", ", ".join(f"{name} {number}" for name, number in versions.items()), facts)
 
 
 def _version(name: str, module: str) -> str:
@@ -76,12 +82,69 @@ def _runtime() -> Finding:
     cure = distributions.reinstall(extra)
     if len(there) > 1:
         summary = f"{said} are both installed: they share one folder and break each other; keep one"
-        return Finding(AREA, "onnxruntime", "fault", summary, facts, cure, ProviderError.exit_code)
+        return Finding(_AREA, "onnxruntime", "fault", summary, facts, cure, ProviderError.exit_code)
     try:
         from cxr_edge.runtime.sessions import onnxruntime
     except ProviderError as error:
-        return Finding(AREA, "onnxruntime", "fault", str(error).partition("; ")[0], facts, cure, error.exit_code)
+        return Finding(_AREA, "onnxruntime", "fault", error.problem, facts, cure, error.exit_code)
     except ImportError as error:  # NumPy is at fault, and has been named
-        return Finding(AREA, "onnxruntime", "fault", f"not loaded ({error})", facts, (), ProviderError.exit_code)
+        return Finding(_AREA, "onnxruntime", "fault", f"not loaded ({error})", facts, (), ProviderError.exit_code)
     facts["imported"] = onnxruntime.__version__
-    return Finding(AREA, "onnxruntime", "ok", said or f"{onnxruntime.__version__}, not installed by pip", facts)
+    return Finding(_AREA, "onnxruntime", "ok", said or f"{onnxruntime.__version__}, not installed by pip", facts)
+
+
+def _telemetry() -> Finding:
+    off = os.environ.get(_TELEMETRY) == "1"
+    facts = {"off": off, "variable": _TELEMETRY}
+    if off:
+        summary = f"ONNX Runtime sends nothing home: {_TELEMETRY}=1 is set before it is imported"
+        return Finding(_AREA, "telemetry", "ok", summary, facts)
+    return Finding(_AREA, "telemetry", "note", "ONNX Runtime may send usage data home", facts, (f"set {_TELEMETRY}=1",))
+
+
+def _cache() -> Finding:
+    try:
+        from cxr_edge.runtime.optimised import VARIABLE, find_cache
+    except (CxrEdgeError, ImportError) as error:  # ONNX Runtime or NumPy is at fault, and has been named
+        return Finding(_AREA, "cache", "note", f"not examined ({error})")
+    cache = find_cache()
+    facts = {"folder": cache.folder and str(cache.folder), "reason": cache.reason}
+    if cache.folder is None:
+        summary = f"none, so that every start optimises the network again: {cache.reason}"
+        return Finding(_AREA, "cache", "note", summary, facts)
+    summary = f"{cache.folder} keeps networks that are optimised for this machine; {VARIABLE} names another folder"
+    return Finding(_AREA, "cache", "ok", summary, facts)
+
+
+def examine_decoders() -> Iterator[Finding]:
+    """Ask pydicom for a decoder of every compressed transfer syntax of still images (PS3.5 section 10)."""
+    try:
+        from pydicom import uid
+        from pydicom.pixels import get_decoder
+    except Exception as error:  # noqa: BLE001  # whatever breaks pydicom has been named among the packages
+        yield Finding("DICOM", "decoders", "note", f"not checked: pydicom cannot be imported ({error})")
+        return
+    syntaxes = {
+        "JPEG": [uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit],
+        "JPEG lossless": [uid.JPEGLossless, uid.JPEGLosslessSV1],
+        "JPEG-LS": [uid.JPEGLSLossless, uid.JPEGLSNearLossless],
+        "JPEG 2000": [uid.JPEG2000Lossless, uid.JPEG2000],
+        "HTJ2K": [uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K],
+        "RLE": [uid.RLELossless],
+    }
+    for name, members in syntaxes.items():
+        facts: dict[str, object] = {}
+        without: list[str] = []
+        by: set[str] = set()
+        for syntax in members:
+            decoder = get_decoder(syntax)
+            plugins = list(decoder.available_plugins)
+            facts[str(syntax)] = {"name": syntax.name, "plugins": plugins, "missing": decoder.missing_dependencies}
+            by.update(plugins)
+            # Each entry reads "plug-in - requires packages"; any one of them would do.
+            without += [] if plugins else [each.partition(" requires ")[2] for each in decoder.missing_dependencies]
+        if without:
+            lacks = ", or ".join(dict.fromkeys(without))
+            yield Finding("DICOM", name, "note", f"cannot be decoded; it lacks {lacks}", facts, (_DECODERS,))
+        else:
+            yield Finding("DICOM", name, "ok", f"decoded by {' or '.join(sorted(by))}", facts)

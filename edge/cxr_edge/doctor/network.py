@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from cxr_edge.bundle.bundle import Bundle
     from cxr_edge.runtime.sessions import Session
 
-PROVIDERS, BUNDLE = "providers", "bundle"
+PROVIDERS = "providers"
+_BUNDLE = "bundle"
 # y = x * w: one convolution, so that a GPU needs all of its libraries. float32 [N, 1, 2, 2] each.
 PROBE = base64.b64decode(
     "CAg6aQoPCgF4CgF3EgF5IgRDb252EgVwcm9iZSoTCAEIAQgBCAEQASIEAACAP0IBd1ocCgF4EhcKFQ"
@@ -77,16 +78,15 @@ def examine_bundle(folder: Path | None, providers: list[Started]) -> Iterator[Fi
     try:
         bundle = Bundle.open(folder)
     except BundleError as error:
-        said, _, cure = str(error).rpartition("; ")
-        yield Finding(BUNDLE, "files", "fault", said, {}, (cure,), error.exit_code)
+        yield Finding.of(error, area=_BUNDLE, name="files", cure=("reinstall cxr-edge, or export the bundle again",))
         return
     manifest = bundle.manifest
     summary = f"{manifest.name} {manifest.version}: {len(manifest.files)} files as made ({bundle.digest[:12]})"
-    yield Finding(BUNDLE, "files", "ok", summary, {"folder": str(bundle.folder), **bundle.to_json()})
+    yield Finding(_BUNDLE, "files", "ok", summary, {"folder": str(bundle.folder), **bundle.to_json()})
     for provider in providers:
         yield _self_test(bundle, provider)
     if not providers:
-        yield Finding(BUNDLE, "self-test", "note", "not made: no provider starts")
+        yield Finding(_BUNDLE, "self-test", "note", "not made: no provider starts")
 
 
 def _self_test(bundle: "Bundle", provider: Provider) -> Finding:
@@ -96,7 +96,7 @@ def _self_test(bundle: "Bundle", provider: Provider) -> Finding:
     try:
         report = self_test(bundle, provider=provider)
     except CxrEdgeError as error:
-        return Finding(BUNDLE, name, "fault", str(error), {}, (), error.exit_code)
+        return Finding.of(error, area=_BUNDLE, name=name)
     # JSON knows no NaN, and that is what a network may answer.
     finite = {output: value if math.isfinite(value) else None for output, value in report.differences.items()}
     facts = {**report.to_json(), "differences": finite}
@@ -104,10 +104,10 @@ def _self_test(bundle: "Bundle", provider: Provider) -> Finding:
         # Where the CPU answers right and another provider does not, it is the provider that has to be mended.
         code = BundleError.exit_code if provider == "cpu" else ProviderError.exit_code
         cure = ("reinstall ONNX Runtime, or export the bundle again",)
-        return Finding(BUNDLE, name, "fault", "; ".join(report.faults), facts, cure, code)
+        return Finding(_BUNDLE, name, "fault", "; ".join(report.faults), facts, cure, code)
     worst = max(report.differences.values())
     summary = f"{report.questions} answers are those of Keras, to {worst:.1g} (allowed {report.tolerance:g})"
-    return Finding(BUNDLE, name, "ok", summary, facts)
+    return Finding(_BUNDLE, name, "ok", summary, facts)
 
 
 def _run(session: "Session") -> None:

@@ -5,8 +5,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from cxr_edge.errors import UsageError
+
 _ROOT = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
+_RADIOGRAPH = 10 * 2**20  # bytes that a run of the network needs for each radiograph: 6.7 MB were measured
 
 
 def usable_cores() -> int:
@@ -30,6 +33,30 @@ def usable_memory() -> int | None:
         if words and words[0].isdigit():
             memory = min(memory, int(words[0]))
     return memory
+
+
+def check_threads(threads: int | None) -> None:
+    """Refuse a number of threads that this process cannot run at the same time; None takes every usable core.
+
+    Raises:
+        UsageError: Fewer than one, or more than the cores that it may use.
+    """
+    cores = usable_cores()
+    if threads is not None and not 1 <= threads <= cores:
+        raise UsageError(f"{threads} threads; expected 1 to {cores}, the cores that this process may use")
+
+
+def check_batch_size(size: int) -> None:
+    """Refuse a batch whose run would need more than half of the memory that this process may use.
+
+    Raises:
+        UsageError: Fewer than one radiograph, or more than the memory is good for.
+    """
+    memory = usable_memory()
+    largest = None if memory is None else max(1, memory // 2 // _RADIOGRAPH)
+    if size < 1 or (largest and size > largest):
+        bound = "1 or more" if largest is None else f"1 to {largest}, which half of the usable memory is good for"
+        raise UsageError(f"a batch of {size} radiographs; expected {bound}")
 
 
 def _control_groups(controller: str) -> Iterator[Path]:

@@ -3,6 +3,8 @@
 import sys
 from functools import cache
 
+from cxr_edge.errors import ProviderError
+
 UNINSTALL = "python -m pip uninstall -y"
 _VISUAL_CPP = "install the Microsoft Visual C++ Redistributable (x64) if the module says that a DLL cannot be loaded"
 
@@ -36,8 +38,8 @@ def reinstall(extra: str) -> tuple[str, ...]:
     return (f"{UNINSTALL} {there}", install) if there else (install,)
 
 
-def what_is_wrong(error: BaseException) -> str:
-    """Say why ``import onnxruntime`` fails, and what to type.
+def import_failure(error: BaseException) -> ProviderError:
+    """Give the error that says why ``import onnxruntime`` fails, and what to type.
 
     Args:
         error: What the import raised.
@@ -45,9 +47,10 @@ def what_is_wrong(error: BaseException) -> str:
     there = installed()
     cure = "; ".join(reinstall("cpu"))
     if not there:
-        return f"no ONNX Runtime is installed, which every answer needs; {cure} (on an NVIDIA GPU: cxr-edge[gpu])"
+        problem = "no ONNX Runtime is installed, which every answer needs"
+        return ProviderError(problem, cure=f"{cure} (on an NVIDIA GPU: cxr-edge[gpu])")
 
     names = " and ".join(f"{name} {number}" for name, number in there.items())
     shared = ", which share one folder and break each other" if len(there) > 1 else ""
-    visual = f"; {_VISUAL_CPP}" if sys.platform == "win32" else ""
-    return f"ONNX Runtime is installed ({names}{shared}) but cannot be imported ({error}); {cure}{visual}"
+    problem = f"ONNX Runtime is installed ({names}{shared}) but cannot be imported ({error})"
+    return ProviderError(problem, cure=f"{cure}; {_VISUAL_CPP}" if sys.platform == "win32" else cure)

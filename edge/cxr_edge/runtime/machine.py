@@ -165,8 +165,8 @@ def read_machine(*, cuda: bool = False) -> Machine:
     packages = {}
     for name in _DISTRIBUTIONS:
         try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
+            packages[name] = str(version(name))
+        except (PackageNotFoundError, KeyError, TypeError):  # what an interrupted pip leaves behind has no version
             continue
     processor = read_processor()
     return Machine(

@@ -13,7 +13,7 @@ from cxr_edge.bundle.bundle import Network
 from cxr_edge.errors import BundleError, ProviderError, UsageError
 from cxr_edge.runtime.binding import Binding
 from cxr_edge.runtime.cores import usable_cores
-from cxr_edge.runtime.distributions import what_is_wrong
+from cxr_edge.runtime.distributions import import_failure
 from cxr_edge.runtime.optimised import entry_for
 from cxr_edge.runtime.providers import (
     ACCELERATORS,
@@ -30,7 +30,7 @@ try:
 
     onnxruntime.InferenceSession  # noqa: B018  # a half removed installation imports as an empty folder
 except Exception as error:  # a library of the system that is missing, or a folder of two versions, raises anything
-    raise ProviderError(what_is_wrong(error)) from error
+    raise import_failure(error) from error
 
 __all__ = ["Provider", "Session", "onnxruntime", "open_session", "start", "usable_cores"]
 

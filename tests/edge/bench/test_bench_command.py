@@ -51,8 +51,9 @@ def test_a_table_of_every_combination(run, sample):
     assert "1 file (PNG 489x460)" in out
 
 
-def test_threads_are_a_column_where_they_differ(run, sample):
+def test_threads_are_a_column_where_they_differ(run, sample, monkeypatch):
     arguments = (sample, "--task", "predict", "--scope", "session", "--precision", "fp32", "--batch-size", "1")
+    monkeypatch.setattr("cxr_edge.runtime.cores.usable_cores", lambda: 2)
     code, out, _ = run(*arguments, quick=(*QUICK, "--threads", "1,2"))
     rows = [line.split()[:5] for line in out.splitlines() if line.startswith(("task ", "predict "))]
     assert code == 0
@@ -161,7 +162,12 @@ def test_a_picture(run, sample, tmp_path):
         ("--within", "0"),
         ("--out", "no folder/x.json"),
         ("--compare", "nothing.json"),
+        ("--compare", "."),
         ("--plot", "x.png", "--batch-size", "1"),
+        ("--plot", "x", "--out", "./x"),
+        ("--threads", "100000"),
+        ("--batch-size", "100000000"),
+        ("--threads", "1,100000"),
     ],
 )
 def test_wrong_usage_is_2_and_found_before_anything_is_measured(run, arguments, monkeypatch, tmp_path):
@@ -193,3 +199,25 @@ def test_the_same_provider_by_two_names_is_measured_once(run, sample):
     code, out, _ = run(*arguments, quick=(*QUICK, "--provider", "auto,cpu"))
     assert code == 0
     assert [each["batch_size"] for each in json.loads(out)["results"]] == [1, 8]
+
+
+def test_an_input_is_never_replaced_by_the_figures(run, tmp_path, sample):
+    file = tmp_path / "radiograph.png"
+    file.write_bytes(sample.read_bytes())
+    for option, named in (("--out", file), ("--plot", file), ("--out", tmp_path)):
+        code, out, err = run(named, "--task", "predict", "--scope", "session", option, file)
+        assert (code, out) == (2, "")
+        assert "is read by this command, and would be replaced" in err
+    assert file.read_bytes() == sample.read_bytes()
+
+
+def test_figures_that_cannot_be_written_are_printed_all_the_same(run, sample, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cxr_edge.bench.report.write_atomically", full)
+    arguments = (sample, "--task", "predict", "--scope", "session", "--precision", "fp32", "--json")
+    code, out, err = run(*arguments, "--out", tmp_path / "now.json")
+    assert code == 3
+    assert len(json.loads(out)["results"]) == 2
+    assert "now.json: cannot be written (No space left on device)" in err.splitlines()[-1]

@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from io import StringIO
 from pathlib import Path
 
 import onnx
@@ -16,9 +18,10 @@ from rich.console import Console
 
 from cxr_edge import cli
 from cxr_edge.bundle.bundle import write_manifest
-from cxr_edge.doctor import Finding, Report, examine, network, processor
-from cxr_edge.doctor.table import show
-from cxr_edge.errors import ProviderError
+from cxr_edge.commands.doctor import show_examination
+from cxr_edge.doctor import examine, installation, network
+from cxr_edge.doctor.finding import Examination, Finding
+from cxr_edge.errors import BundleError, ProviderError
 from cxr_edge.runtime import distributions, sessions
 from cxr_edge.runtime import providers as accelerators
 from cxr_edge.runtime.providers import ACCELERATORS
@@ -204,36 +207,12 @@ def test_missing_decoders_are_notes_that_name_what_they_lack(find, monkeypatch):
     assert finding.facts["1.2.840.10008.1.2.4.90"]["plugins"] == []
 
 
-@pytest.mark.parametrize(
-    ("machine", "line", "said"),
-    [
-        ("x86_64", "flags : fpu avx2 avx512f avx512_vnni", "best case"),
-        ("AMD64", "flags : fpu avx2 avx_vnni", "best case"),
-        ("x86_64", "flags : fpu avx2", "no VNNI"),
-        ("x86_64", "flags : fpu sse2", "stay with float32"),
-        ("aarch64", "Features : fp asimd asimddp", "best case"),
-        ("aarch64", "Features : fp asimd", "stay with float32"),
-        ("riscv64", "isa : rv64", "unknown"),
-        ("arm64", None, "unknown"),
-    ],
-)
-def test_instructions_and_what_they_mean_for_int8(monkeypatch, tmp_path, machine, line, said):
-    file = tmp_path / "cpuinfo"
-    if line:
-        file.write_text(f"processor : 0\nmodel name : Some CPU\n{line}\n", encoding="ascii")
-    monkeypatch.setattr(processor, "_CPUINFO", file)
-    monkeypatch.setattr(processor.platform, "machine", lambda: machine)
-    finding = [*processor.examine_processor()][-1]
-    assert said in finding.summary
-    assert finding.status == ("note" if said == "unknown" else "ok")
-
-
 def test_the_first_fault_gives_the_exit_code():
     def fault(code):
         return Finding("a", str(code), "fault", "s", exit_code=code)
 
-    assert Report((Finding("a", "n", "note", "s"), fault(4), fault(5))).exit_code == 4
-    assert not Report((fault(5),)).to_json()["healthy"]
+    assert Examination((Finding("a", "n", "note", "s"), fault(4), fault(5))).exit_code == 4
+    assert not Examination((fault(5),)).to_json()["healthy"]
 
 
 def test_the_table_says_everything_and_keeps_lines_to_type_whole():
@@ -245,15 +224,77 @@ def test_the_table_says_everything_and_keeps_lines_to_type_whole():
         Finding("DICOM", "RLE", "note", "no decoder", cure=("one line",)),
     )
     console = Console(width=40, color_system=None, record=True, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
-    show(Report(findings), console)
+    show_examination(Examination(findings), console)
     console.file.close()
     lines = [line.rstrip() for line in console.export_text().splitlines()]
     assert all(f"  {line}" in lines for line in (*cure, "one line"))
     assert lines.count("  one line") == 1
     assert "For DICOM JPEG, DICOM RLE:" in " ".join(lines)
-    assert any(re.match(r" +FAULT +onnxruntime", line) for line in lines)
+    assert "FAULT installation onnxruntime" in lines
     assert "\x1b" not in "".join(lines)
     assert lines[-1] == "1 fault."
+
+
+@pytest.mark.parametrize("width", [10, 20, 40, 79, 99, 100, 120, 300])
+def test_a_terminal_of_any_width_loses_nothing(find, width):
+    _, findings = find(provider="cpu")
+    console = Console(width=width, color_system=None, record=True, file=StringIO())
+    show_examination(Examination(tuple(findings.values())), console)
+    text = console.export_text()
+    shown = "".join(text.split())
+    assert "\u2026" not in shown
+    for finding in findings.values():
+        assert finding.name.replace(" ", "") in shown
+        words = finding.summary.split()
+        # Beside a heading the lines of a summary are apart; each of its words, or the pieces of a long one, is there.
+        assert all(word in shown for word in words) or width < 120
+        assert width >= 100 or "".join(words) in shown
+
+
+def test_an_error_becomes_a_fault_with_its_problem_and_its_cure_apart():
+    path = Path("some") / "bundle"
+    found = Finding.of(BundleError("a; b", cure="c; d", path=path), area="bundle", name="files", cure=("other",))
+    assert (found.summary, found.cure, found.exit_code, found.status) == (f"{path}: a; b", ("c; d",), 5, "fault")
+    assert Finding.of(BundleError("a"), area="bundle", name="files", cure=("other",)).cure == ("other",)
+
+
+def test_every_package_that_an_answer_needs_is_examined():
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = {re.match(r"[\w-]+", each)[0].lower() for each in project["dependencies"]}
+    assert names == set(installation._PACKAGES.values())
+
+
+@pytest.mark.parametrize(("value", "status"), [("1", "ok"), ("0", "note"), (None, "note")])
+def test_telemetry_is_stated(monkeypatch, value, status):
+    if value is None:
+        monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    else:
+        monkeypatch.setenv("ORT_DISABLE_TELEMETRY", value)
+    finding = installation._telemetry()
+    assert (finding.status, finding.facts["off"]) == (status, status == "ok")
+    assert "ORT_DISABLE_TELEMETRY=1" in finding.summary + "".join(finding.cure)
+
+
+def test_the_cache_folder_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path))
+    finding = installation._cache()
+    assert (finding.status, finding.facts) == ("ok", {"folder": str(tmp_path), "reason": "used"})
+    assert str(tmp_path) in finding.summary
+    monkeypatch.setenv("CXR_EDGE_CACHE", "")
+    finding = installation._cache()
+    assert (finding.status, finding.facts["folder"]) == ("note", None)
+    assert "CXR_EDGE_CACHE is empty" in finding.summary
+
+
+@pytest.mark.parametrize("threshold", [1e308, -1.0, 1e15])
+def test_a_sealed_bundle_with_an_absurd_gate_is_not_healthy(gated_bundle, tmp_path, threshold):
+    bundle = shutil.copytree(gated_bundle, tmp_path / "bundle")
+    values = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    values["gate"]["threshold"] = threshold
+    (bundle / "manifest.json").write_text(json.dumps(values), encoding="utf-8")
+    report = examine(bundle=bundle, provider="cpu")
+    assert report.exit_code == BundleError.exit_code
+    assert not report.to_json()["healthy"]
 
 
 def test_the_command_prints_a_table_or_json_and_exits_as_the_report_says(tiny_bundle, copy, capfd, monkeypatch):
@@ -313,8 +354,6 @@ sys.exit(run())
 
 
 def test_a_package_that_is_broken_is_named(find, monkeypatch):
-    from cxr_edge.doctor import installation
-
     def import_module(name):
         if name == "cv2":
             raise ImportError("libGL.so.1: cannot open shared object file")

@@ -2,8 +2,9 @@ import os
 
 import pytest
 
+from cxr_edge.errors import UsageError
 from cxr_edge.runtime import cores as limits
-from cxr_edge.runtime.cores import usable_cores, usable_memory
+from cxr_edge.runtime.cores import check_batch_size, check_threads, usable_cores, usable_memory
 
 GIB = 2**30
 
@@ -67,3 +68,28 @@ def test_elsewhere_than_on_linux(monkeypatch, tmp_path):
     monkeypatch.setattr(limits, "_ROOT", tmp_path / "none")
     monkeypatch.setattr(limits, "_MEMBERSHIP", tmp_path / "none")
     assert (usable_cores(), usable_memory()) == (6, None)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 9, 100_000])
+def test_threads_are_bounded_by_the_usable_cores(machine, threads):
+    machine("0::/\n")
+    for allowed in (None, 1, 8):
+        check_threads(allowed)
+    with pytest.raises(UsageError, match=f"{threads} threads; expected 1 to 8, the cores that this process may use"):
+        check_threads(threads)
+
+
+@pytest.mark.parametrize("size", [0, -1, 103, 100_000])
+def test_batches_are_bounded_by_the_usable_memory(machine, size):
+    machine("0::/\n", memoryDOTmax=str(2 * GIB))
+    for allowed in (1, 102):
+        check_batch_size(allowed)
+    with pytest.raises(UsageError, match=f"a batch of {size} radiographs; expected 1 to 102"):
+        check_batch_size(size)
+
+
+def test_where_the_memory_is_unknown_batches_have_no_bound(monkeypatch):
+    monkeypatch.setattr(limits, "usable_memory", lambda: None)
+    check_batch_size(100_000)
+    with pytest.raises(UsageError, match="expected 1 or more"):
+        check_batch_size(0)

@@ -56,16 +56,16 @@ def test_the_lines_that_leave_exactly_one(have, names, lines):
 
 def test_none_installed_is_said(have):
     have()
-    said = distributions.what_is_wrong(ModuleNotFoundError("No module named 'onnxruntime'"))
-    assert said.startswith("no ONNX Runtime is installed")
-    assert 'pip install "cxr-edge[cpu]"' in said
+    error = distributions.import_failure(ModuleNotFoundError("No module named 'onnxruntime'"))
+    assert error.problem.startswith("no ONNX Runtime is installed")
+    assert 'pip install "cxr-edge[cpu]"' in error.cure
 
 
 def test_an_installed_one_that_cannot_be_imported_is_said(have, monkeypatch):
     have("onnxruntime", "onnxruntime-gpu")
-    said = distributions.what_is_wrong(ImportError("libfoo.so.1: cannot open"))
-    assert "onnxruntime 1.11 and onnxruntime-gpu 1.15, which share one folder" in said
-    assert "libfoo.so.1" in said
-    assert "Visual C++" not in said
+    error = distributions.import_failure(ImportError("libfoo.so.1: cannot open"))
+    assert "onnxruntime 1.11 and onnxruntime-gpu 1.15, which share one folder" in error.problem
+    assert "libfoo.so.1" in error.problem
+    assert "Visual C++" not in error.cure
     monkeypatch.setattr(distributions.sys, "platform", "win32")
-    assert "Visual C++" in distributions.what_is_wrong(ImportError("DLL load failed"))
+    assert "Visual C++" in distributions.import_failure(ImportError("DLL load failed")).cure
