@@ -185,6 +185,8 @@ def _native(stated: str, element: Element, header: ImageHeader) -> StoredPixels:
     if len(element.value) < size:
         problem = found if element.complete else f"cut off before the end of its {pixels}"
         raise InputError(problem, kind="truncated", cure="fetch the file again")
+    if len(element.value) >= 2 * size:
+        raise InputError(found, kind="damaged", cure="export the image again")
     # Some writers fill pixels up to whole words, but not by a row.
     beyond = len(element.value) - size >= max(4, size // header.rows)
     warnings = (f"{found}: the rest is not shown.",) if beyond else ()

@@ -180,7 +180,7 @@ NONSENSE = (
     {"WindowCenter": "1", "WindowWidth": "1", "BodyPartExamined": NAME},
     {"PatientAge": "Muste"},
     {"NumberOfFrames": 0},
-    {"PixelData": VALUES.tobytes() * 2 + b"\0\0"},
+    {"PixelData": VALUES.tobytes() + bytes(1000)},
 )
 
 

@@ -343,9 +343,13 @@ def test_rle_is_decoded_at_any_depth(values):
 
 
 def test_uncompressed_pixels_beyond_the_stated_size_are_said():
-    radiograph = shown(written(dataset(Rows=20)))
-    np.testing.assert_allclose(radiograph.pixels, VALUES[:20] / VALUES[:20].max(), atol=1e-6)
-    assert "PixelData (7FE0,0010) has 4000 bytes, 50x20 pixels need 2000" in radiograph.warnings[0]
+    radiograph = shown(written(dataset(Rows=30)))
+    np.testing.assert_allclose(radiograph.pixels, VALUES[:30] / VALUES[:30].max(), atol=1e-6)
+    said = "PixelData (7FE0,0010) has 4000 bytes, 50x30 pixels need 3000: the rest is not shown."
+    assert radiograph.warnings[0] == said
+    for rows in (1, 10, 20):
+        error = refused(written(dataset(Rows=rows)))
+        assert f"has 4000 bytes, 50x{rows} pixels need {rows * 100}" in str(error)
     assert shown(written(dataset(PixelData=VALUES.tobytes() + b"\0\0"))).warnings == ()
 
 
