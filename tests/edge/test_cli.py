@@ -287,12 +287,14 @@ def test_results_do_not_depend_on_standard_error(started, kind):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes that do not wait")
-def test_a_pipe_that_does_not_wait_gets_everything(tiny_bundle, radiographs):
+def test_a_pipe_that_does_not_wait_gets_everything(tiny_bundle, radiographs, tmp_path):
     # 200 records are more than a pipe holds, and the writer shares the reader's end-of-file flags.
-    sample = radiographs / "cr_chest_pa_16bit.png"
+    sample = radiographs.parent / "kermany" / "test" / "NORMAL" / "IM-0073-0001.jpeg"
+    for number in range(200):
+        shutil.copy(sample, tmp_path / f"{number}.jpeg")
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    command = [*PROGRAM, "predict", "--json", "--bundle", tiny_bundle, *[sample] * 200]
+    command = [*PROGRAM, "predict", "--json", "--bundle", tiny_bundle, tmp_path]
     process = subprocess.Popen(command, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     time.sleep(2.5)  # until the pipe is full

@@ -18,9 +18,9 @@ _CHEST = Scope(ages=[], views=["AP", "PA"], body_parts=["CHEST", "THORAX", "LUNG
 def scope_warnings(source: Source, scope: Scope | None) -> tuple[str, ...]:
     """Say what a file states that speaks against asking this network.
 
-    What a file does not state is no ground for a warning: photographs and most PNGs state nothing. A frontal view from
-    the other side counts as another view: AP enlarges the heart and lays the shoulder blades over the lungs, PA does
-    neither.
+    What a file does not state gives no reason for a warning: photographs and most PNGs state nothing. A frontal view
+    from the other side counts as another view: AP enlarges the heart and lays the shoulder blades over the lungs, PA
+    does neither. View and body part may be stated as text and by code; each is compared.
 
     Args:
         source: Of the radiograph.
@@ -32,13 +32,13 @@ def scope_warnings(source: Source, scope: Scope | None) -> tuple[str, ...]:
     limits = scope or _CHEST
     made = "the network was trained on" if scope else "the network is made for"
     warnings = []
-    if source.modality and not _holds(source.modality, _RADIOGRAPHY):
+    if source.modality and not _has_words_of(source.modality, _RADIOGRAPHY):
         warnings.append(f"Modality (0008,0060) is {source.modality}: {made} radiographs.")
-    if source.body_part and limits.body_parts and not _holds(source.body_part, limits.body_parts):
+    if source.body_part and limits.body_parts and not _has_words_of(source.body_part, limits.body_parts):
         parts = _listed(limits.body_parts)
         warnings.append(f"BodyPartExamined (0018,0015) is {source.body_part}: {made} {parts}.")
     view = source.view_position
-    if view and limits.views and not _holds(view, limits.views, but_not=_SIDEWAYS - {*limits.views}):
+    if view and limits.views and not _has_words_of(view, limits.views, but_not=_SIDEWAYS - {*limits.views}):
         warnings.append(f"ViewPosition (0018,5101) is {view}: {made} {_listed(limits.views)} views.")
     if source.anatomic_region and limits.body_parts and not _is_part(source.anatomic_region, limits.body_parts):
         parts = _listed(limits.body_parts)
@@ -52,7 +52,7 @@ def scope_warnings(source: Source, scope: Scope | None) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def _holds(stated: str, expected: Iterable[str], *, but_not: AbstractSet[str] = frozenset()) -> bool:
+def _has_words_of(stated: str, expected: Iterable[str], *, but_not: AbstractSet[str] = frozenset()) -> bool:
     """Say whether every value of an attribute has an expected word, as ``PORT CHEST`` or ``AP_SUPINE`` have."""
     words = [{value, *re.split(r"[ _]+", value)} for value in stated.split("\\")]
     return all(each & {*expected} and not each & but_not for each in words)

@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 from datetime import date
 
-from cxr_edge.reading.elements import DataSet, name
+from cxr_edge.reading.data_set import DataSet
+from cxr_edge.reading.dictionary import name
 
 _IN_A_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12, "Y": 1, "": 1}
 _OLDEST = 130
@@ -57,7 +58,7 @@ def code(dataset: DataSet, keyword: str) -> str | None:
 
 
 def code_warnings(dataset: DataSet, keywords: tuple[str, ...]) -> tuple[str, ...]:
-    """Say which coded strings are stated but hold no code, without quoting them."""
+    """Say which coded strings are stated but are no code, without quoting them."""
     return tuple(
         f"{name(keyword)} is stated, but not as a code that is known: it was not taken into account."
         for keyword in keywords
@@ -71,7 +72,7 @@ def age(dataset: DataSet) -> Age | None:
     A bare number, which some archives write, means years. Ages above 130 years and below 0 count as not stated.
 
     Returns:
-        None where the file states none. The dates themselves are told to nobody.
+        None where the file states none. The dates themselves appear nowhere.
     """
     stated = next(iter(dataset.texts("PatientAge")), "").upper()
     if read := re.fullmatch(r"(\d{1,3})([DWMY]?)", stated):

@@ -7,6 +7,8 @@ import re
 import struct
 from dataclasses import dataclass
 
+BEGINNINGS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
+"""How a frame in JPEG or JPEG-LS, a JPEG 2000 codestream and a JP2 file begin."""
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 _MARKER = re.compile(rb"\xff+[^\x00\xff]")
 _JPEG, _JPEG_2000, _JP2 = b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  "
@@ -63,7 +65,7 @@ def read_codestream(data: bytes) -> Codestream | None:
 def _jpeg(data: bytes) -> Codestream | None:
     """Read the start of frame (ISO/IEC 10918-1 B.2.2; JPEG-LS: 14495-1 C.2.2)."""
     position, jfif = 2, False
-    while marker := _MARKER.match(data, position):
+    while marker := _MARKER.search(data, position):
         position, code = marker.end(), data[marker.end() - 1]
         (length,) = struct.unpack_from(">H", data, position)
         if code in _START_OF_FRAME:

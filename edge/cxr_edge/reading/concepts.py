@@ -7,7 +7,7 @@ pydicom's tables. These are large and slow to load, so the few codes of a chest 
 import re
 from dataclasses import dataclass
 
-from cxr_edge.reading.elements import DataSet
+from cxr_edge.reading.data_set import DataSet
 
 _SNOMED_RT = frozenset({"SRT", "SNM3", "99SDM"})
 _SHAPES = {"SCT": r"\d{6,18}", "SRT": r"[A-Z]-[0-9A-F]{4,5}", "DCM": r"\d{6}"}

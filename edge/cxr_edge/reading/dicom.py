@@ -9,12 +9,13 @@ from pathlib import Path
 from cxr_edge.errors import InputError
 from cxr_edge.reading import attributes
 from cxr_edge.reading.concepts import coded
+from cxr_edge.reading.data_set import DataSet, read_data_set
 from cxr_edge.reading.display_parameters import of_single_frame, read_display_parameters
 from cxr_edge.reading.display_pipeline import display
-from cxr_edge.reading.elements import DataSet, read_data_set
 from cxr_edge.reading.image_header import ImageHeader, read_image_header
 from cxr_edge.reading.pixel_data import find_pixel_data, stored_pixels
 from cxr_edge.reading.radiograph import Radiograph, Source
+from cxr_edge.reading.transfer_syntax import check_supported
 
 _CODED_STRINGS = ("Modality", "BodyPartExamined", "ViewPosition")
 
@@ -48,6 +49,7 @@ def read_dicom(data: bytes, path: Path | None = None) -> Radiograph:
 
 def _read(data: bytes, path: Path | None) -> Radiograph:
     dataset = of_single_frame(read_data_set(data))
+    check_supported(dataset.syntax)
     find_pixel_data(dataset)
     header = read_image_header(dataset)
     parameters = read_display_parameters(dataset, header)

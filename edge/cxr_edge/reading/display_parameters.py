@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from cxr_edge.reading.elements import DataSet, name
+from cxr_edge.reading.data_set import DataSet
+from cxr_edge.reading.dictionary import name
 from cxr_edge.reading.image_header import ImageHeader
 from cxr_edge.reading.lookup_table import LookupTable, depth_warning, read_lookup_table
 from cxr_edge.reading.orientation import Orientation, read_orientation
@@ -116,6 +117,7 @@ def read_display_parameters(dataset: DataSet, header: ImageHeader) -> DisplayPar
         _slope_warning(dataset, slope),
         orientation.warning,
         _intent_warning(dataset),
+        _shape_warning(dataset, header.photometric),
     ]
     return DisplayParameters(
         header.photometric,
@@ -153,11 +155,19 @@ def _intent_warning(dataset: DataSet) -> str | None:
     return f"{name('PresentationIntentType')} is FOR PROCESSING: these pixels are not meant to be looked at."
 
 
+def _shape_warning(dataset: DataSet, photometric: str) -> str | None:
+    """Say if two elements contradict each other about what is white (PS3.3 section C.8.11.3.1.2)."""
+    shape = "".join(dataset.texts("PresentationLUTShape")[:1]).upper()
+    if (photometric, shape) not in {("MONOCHROME1", "IDENTITY"), ("MONOCHROME2", "INVERSE")}:
+        return None
+    where = name("PhotometricInterpretation")
+    return f"{name('PresentationLUTShape')} is {shape}, which contradicts {where} {photometric}: this was followed."
+
+
 def _window(dataset: DataSet) -> Window | None:
     if not dataset.texts("WindowCenter") and not dataset.texts("WindowWidth"):
         return None
-    (stated, *_) = dataset.texts("VOILUTFunction") or [""]
-    function = stated.upper().replace(" ", "_")
+    function = "".join(dataset.texts("VOILUTFunction")[:1]).upper()
     return Window(
         dataset.number("WindowCenter"), dataset.number("WindowWidth"), function if function in _FUNCTIONS else "LINEAR"
     )

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.errors import InputError
+from cxr_edge.reading.dictionary import name
 from cxr_edge.reading.display_parameters import DisplayParameters, Padding, Rescale, Window
-from cxr_edge.reading.elements import name
 from cxr_edge.reading.image_quality import exposure_warnings, looks
 from cxr_edge.reading.orientation import upright
 
@@ -105,14 +105,14 @@ def windowed(values: NDArray[Any], *, center: float, width: float, function: str
 
 
 def makes_sense(window: Window, low: float, high: float) -> bool:
-    """Say whether a window can be applied and holds one of the values (PS3.3 section C.11.2.1.2).
+    """Say whether a window can be applied and contains one of the values (PS3.3 section C.11.2.1.2).
 
     Args:
         window: As the file states it.
         low: The lowest modality value.
         high: The highest modality value.
     """
-    if window.center is None or window.width is None:
+    if window.center is None or window.width is None or max(abs(window.center), abs(window.width)) > _LARGEST:
         return False
     wide_enough = window.width >= 1 if window.function == "LINEAR" else window.width > 0
     return wide_enough and window.center - window.width / 2 < high and window.center + window.width / 2 > low
@@ -129,8 +129,10 @@ def spread(values: NDArray[Any], low: float, high: float) -> Grey:
     Returns:
         float32 in 0..1, of the same shape.
     """
-    shifted = values - np.float32(low) if low else values
-    return np.clip(shifted / np.float32(max(high - low, 1e-6)), 0, 1).astype(np.float32, copy=False)
+    # float32 would round what was rescaled by far more than what its range is.
+    real = np.float64 if values.dtype == np.float64 else np.float32
+    shifted = values - real(low) if low else values
+    return np.clip(shifted / real((high - low) or 1), 0, 1).astype(np.float32, copy=False)
 
 
 def inverted(pixels: Grey) -> Grey:
@@ -175,7 +177,7 @@ def is_padding(stored: NDArray[Any], padding: Padding | None) -> NDArray[np.bool
 
 
 def within_contract(pixels: Grey) -> Grey:
-    """Hold grey levels to be finite and within 0..1.
+    """Make sure that grey levels are finite and within 0..1.
 
     Args:
         pixels: [height, width], not empty.

@@ -1,32 +1,19 @@
-"""The data elements of a DICOM file as views of its bytes (PS3.5 section 7, PS3.10 section 7.1).
+"""The data elements of a DICOM file as views of its bytes (PS3.5 section 7)."""
 
-pydicom's own reader warns and logs through switches that belong to the whole process, and its texts quote values of the
-file. This reader never does either, so files are read in several threads at once, and it copies nothing. Names, value
-representations and pixel decoders are pydicom's.
-"""
-
-import math
-import re
 import struct
-import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from cxr_edge.errors import InputError
 
 PIXEL_DATA = 0x7FE00010
-MAX_INFLATED = 400_000_000
-"""Bytes; 100 megapixels in 16 bits, and as much again for everything else."""
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 _DEEPEST = 32
 _MOST = 200_000
 _LONG = frozenset(str(vr).encode() for vr in EXPLICIT_VR_LENGTH_32)
-_BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "OW": "H", "OB": "B", "UV": "Q", "SV": "q"}
 
 
 @dataclass(frozen=True)
@@ -48,131 +35,7 @@ class Element:
     little: bool = True
 
 
-@dataclass(frozen=True)
-class DataSet:
-    """Data elements by tag, and the few readings of them that a radiograph needs.
-
-    Attributes:
-        elements: By tag. The last one wins where a tag is repeated.
-        syntax: Transfer Syntax UID (0002,0010), without padding; empty where the file states none.
-        cut: The tag of the element in which the file ends; None where it ends after one.
-    """
-
-    elements: Mapping[int, Element]
-    syntax: str = ""
-    cut: int | None = None
-
-    def __contains__(self, keyword: str) -> bool:
-        """Say whether there is such an element, even an empty one."""
-        return _tag(keyword) in self.elements
-
-    def get(self, keyword: str) -> Element | None:
-        """Give an element, None where it is missing."""
-        return self.elements.get(_tag(keyword))
-
-    def texts(self, keyword: str) -> list[str]:
-        r"""Give the values of an element of text, split at ``\``, without padding; bytes beyond ASCII become ``?``."""
-        element = self.get(keyword)
-        if element is None:
-            return []
-        text = bytes(element.value).decode("ascii", "replace").replace("\ufffd", "?")
-        values = [value.strip(" \0\t\r\n") for value in text.split("\\")]
-        return values if any(values) else []
-
-    def numbers(self, keyword: str) -> list[float]:
-        """Give the values of an element of numbers, written as text or as binary; NaN for those that are none."""
-        element = self.get(keyword)
-        if element is None:
-            return []
-        vr = element.vr
-        if vr in {"", "UN"}:
-            vr = dictionary_VR(_tag(keyword)).split(" ", maxsplit=1)[0]
-        if code := _BINARY.get(vr):
-            count = len(element.value) // struct.calcsize(code)
-            order = "<" if element.little else ">"
-            return list(struct.unpack_from(f"{order}{count}{code}", element.value))
-        return [_float(text) for text in self.texts(keyword)]
-
-    def number(self, keyword: str) -> float | None:
-        """Give the first value of an element of numbers; None where it is missing, no number or not finite."""
-        value = next(iter(self.numbers(keyword)), math.nan)
-        return value if math.isfinite(value) else None
-
-    def items(self, keyword: str) -> list["DataSet"]:
-        """Give the items of a sequence, none where it is missing."""
-        element = self.get(keyword)
-        if element is None or element.vr not in {"", "SQ", "UN"}:
-            return []
-        # PS3.5 section 6.2.2: what is written as UN is encoded with implicit representations.
-        reader = _Reader(element.value, little=element.little, explicit=element.vr == "SQ")
-        return [DataSet(elements) for elements in reader.items(0, len(element.value))]
-
-    def merged(self, other: "DataSet") -> "DataSet":
-        """Give the same data set with the elements of another laid over its own."""
-        return replace(self, elements={**self.elements, **other.elements})
-
-
-def read_data_set(data: bytes) -> DataSet:
-    """Read a DICOM file, or a data set without the preamble of one.
-
-    The bytes decide whether representations are written and in which order bytes stand, because some files state a
-    wrong transfer syntax.
-
-    Args:
-        data: The whole file.
-
-    Returns:
-        Its elements. Those of nested data sets are read when they are asked for.
-
-    Raises:
-        InputError: It is deflated and inflates to more than 400 MB, or cannot be inflated; or no data set can be made
-            out.
-    """
-    start = 132 if data[128:132] == b"DICM" else 0
-    view = memoryview(data)
-    meta = _Reader(view, little=True, explicit=True)
-    header = meta.top_level(start, groups=(0x0000, 0x0002))
-    syntax = "".join(DataSet(header).texts("TransferSyntaxUID")[:1])
-    position = meta.position
-    if syntax == DeflatedExplicitVRLittleEndian:
-        view, position = memoryview(_inflated(view[position:])), 0
-    first = bytes(view[position : position + 6])
-    explicit = first[4:6].isalpha() and first[4:6].isupper()
-    reader = _Reader(view, little=not (explicit and first[0] == 0 and first[1] != 0), explicit=explicit)
-    elements = reader.top_level(position)
-    cut = next((tag for tag, element in elements.items() if not element.complete), None)
-    return DataSet(elements, syntax, cut)
-
-
-def name(keyword: str) -> str:
-    """Name an element by its keyword and tag, such as ``Rows (0028,0010)``."""
-    tag = _tag(keyword)
-    return f"{keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
-
-
-def syntax_name(uid: str) -> str:
-    """Name a transfer syntax; one that the standard does not know by its UID alone, and what is no UID not at all."""
-    syntax = UID(uid)
-    if not re.fullmatch(r"[0-9.]{1,64}", uid):
-        return "no UID"
-    return f"{syntax.name} ({uid})" if syntax.name != uid else uid
-
-
-def _inflated(data: memoryview) -> bytes:
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        inflated = inflater.decompress(data, MAX_INFLATED + 1)
-    except zlib.error as error:
-        problem = "its transfer syntax (0002,0010) says that the data set is deflated, but it cannot be inflated"
-        raise InputError(problem, kind="damaged", cure="export the file again") from error
-    if len(inflated) > MAX_INFLATED:
-        raise InputError(
-            f"inflates to more than {MAX_INFLATED // 10**6} MB, which no radiograph does", kind="too-large"
-        )
-    return inflated
-
-
-class _Reader:
+class ElementReader:
     """Walks over the elements of one encoding."""
 
     def __init__(self, data: memoryview, *, little: bool, explicit: bool) -> None:
@@ -233,7 +96,7 @@ class _Reader:
         """Find the delimiter after a value of undefined length; None where it is missing."""
         if tag == PIXEL_DATA or vr in {"OB", "OW"}:
             return self.end_of_fragments(start, end)
-        nested = _Reader(self.data, little=self.little, explicit=self.explicit and vr != "UN")
+        nested = ElementReader(self.data, little=self.little, explicit=self.explicit and vr != "UN")
         nested.left = self.left
         nested.position = start
         for _ in nested.items(start, end, depth=depth):
@@ -245,8 +108,10 @@ class _Reader:
         return position
 
     def end_of_fragments(self, start: int, end: int) -> int | None:
+        """Find the delimiter after items that are no data sets; None where it is missing."""
         position = start
         while position + 8 <= end and self.tag(position) == _ITEM:
+            self.count()
             position += 8 + self.long(self.data, position + 4)[0]
         return position if position + 8 <= end and self.tag(position) == _SEQUENCE_END else None
 
@@ -257,9 +122,7 @@ class _Reader:
 
     def head(self, end: int) -> tuple[str, int, int]:
         """Read representation, start and length of the value (PS3.5 section 7.1.2)."""
-        self.left -= 1
-        if self.left < 0:
-            raise InputError(f"more than {_MOST} data elements", kind="damaged", cure="export the file again")
+        self.count()
         position = self.position
         vr = bytes(self.data[position + 4 : position + 6])
         # Some writers fall back to implicit representations within sequences.
@@ -270,24 +133,20 @@ class _Reader:
         length = self.long(self.data, position + 8)[0] if position + 12 <= end else 0
         return vr.decode(), position + 12, length
 
+    def count(self) -> None:
+        """Refuse what is endless, or as good as that."""
+        self.left -= 1
+        if self.left < 0:
+            raise InputError(f"more than {_MOST} data elements", kind="damaged", cure="export the file again")
+
 
 def fragments(element: Element) -> list[memoryview]:
     """Give the items of encapsulated pixel data (PS3.5 section A.4): the basic offset table, then the fragments."""
-    reader = _Reader(element.value, little=element.little, explicit=True)
+    reader = ElementReader(element.value, little=element.little, explicit=True)
     found, position = [], 0
     while position + 8 <= len(element.value) and reader.tag(position) == _ITEM:
+        reader.count()
         (length,) = reader.long(element.value, position + 4)
         found.append(element.value[position + 8 : position + 8 + length])
         position += 8 + length
     return found
-
-
-def _tag(keyword: str) -> int:
-    return int(tag_for_keyword(keyword))
-
-
-def _float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

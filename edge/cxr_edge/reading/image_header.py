@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 
 from cxr_edge.errors import InputError
-from cxr_edge.reading.elements import DataSet, name
+from cxr_edge.reading.data_set import DataSet
+from cxr_edge.reading.dictionary import name
 from cxr_edge.reading.limits import check_size
 
 _GREY = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"})
@@ -77,6 +78,8 @@ def read_image_header(dataset: DataSet) -> ImageHeader:
         high_bit = stored - 1
     elif stated is None:
         warnings.append(f"{name('HighBit')} is missing: {high_bit} is assumed.")
+    if samples == 3 and planar is None:
+        warnings.append(f"{name('PlanarConfiguration')} is missing: colors pixel by pixel are assumed.")
     return ImageHeader(
         rows,
         columns,
@@ -99,7 +102,7 @@ def _photometric(dataset: DataSet, samples: int) -> str:
     photometric = _KNOWN.get(re.sub(r"\W|_", "", stated).upper())
     if photometric is None:
         raise InputError(
-            f"an unknown photometric interpretation ({name('PhotometricInterpretation').split('(')[1]}",
+            "an unknown photometric interpretation (0028,0004)",
             kind="unsupported",
             cure="export the image as MONOCHROME2",
         )
@@ -125,6 +128,12 @@ def missing(keyword: str) -> InputError:
     return InputError(
         f"{name(keyword)} is missing, which every image must have", kind="damaged", cure="export it again"
     )
+
+
+def contradiction(found: str, stated: str) -> InputError:
+    """Say that a compressed image is not what the header says."""
+    problem = f"the compressed image has {found}, {stated}"
+    return InputError(problem, kind="damaged", cure="export the image again")
 
 
 def _required(dataset: DataSet, keyword: str) -> int:

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.reading.elements import DataSet, Element, name
+from cxr_edge.reading.data_set import DataSet
+from cxr_edge.reading.dictionary import name
+from cxr_edge.reading.elements import Element
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +55,7 @@ class LookupTable:
 
 
 def read_lookup_table(dataset: DataSet, keyword: str) -> LookupTable | None:
-    """Read the first item of a sequence that holds a table with data.
+    """Read the first item of a sequence with a table that has data.
 
     Args:
         dataset: The elements.
@@ -72,7 +74,7 @@ def read_lookup_table(dataset: DataSet, keyword: str) -> LookupTable | None:
 def table_of(descriptor: Element | None, data: Element | None) -> LookupTable | None:
     """Read a table from its descriptor and its data.
 
-    Entries of 8 bits may lie in one byte each, whatever the descriptor says; the length of the data tells.
+    Entries of 8 bits may lie in one byte each, whatever the descriptor says; the length of the data decides.
 
     Returns:
         None where one of both is missing, empty or shorter than a descriptor.
@@ -93,10 +95,10 @@ def table_of(descriptor: Element | None, data: Element | None) -> LookupTable | 
 
 
 def depth_warning(table: LookupTable, sequence: str) -> str | None:
-    """Say that a table does not hold what its descriptor states; None where it does."""
+    """Say that a table differs from its descriptor; None where it does."""
     where = f"LUTDescriptor (0028,3002) of {name(sequence)}"
     if len(table.entries) < table.stated_entries:
-        return f"{where} states {table.stated_entries} entries, LUTData (0028,3006) holds {len(table.entries)}."
+        return f"{where} states {table.stated_entries} entries, LUTData (0028,3006) has {len(table.entries)}."
     if table.bits != table.stated_bits:
         return f"{where} states {table.stated_bits} bits, its entries need {table.bits}: these were used."
     return None

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut
 
-from cxr_edge.reading.elements import DataSet
+from cxr_edge.errors import InputError
+from cxr_edge.reading.data_set import DataSet
 from cxr_edge.reading.image_header import missing
 from cxr_edge.reading.lookup_table import LookupTable, table_of
 
@@ -77,6 +78,10 @@ def _segmented(dataset: DataSet, *, signed: bool) -> Palette:
         image.add_new(f"{color}PaletteColorLookupTableDescriptor", "US", [count, 0, bits])
         image.add_new(f"Segmented{color}PaletteColorLookupTableData", "OW", bytes(data.value))
     indices = np.arange(count or 2**16, dtype=np.uint16)
-    entries = apply_color_lut(indices, image)
+    try:
+        entries = apply_color_lut(indices, image)
+    except Exception:  # noqa: BLE001  # pydicom checks no part of it before it is used
+        problem = "its palette, Segmented Red Palette Color Lookup Table Data (0028,1221) and following, is damaged"
+        raise InputError(problem, kind="damaged", cure="export the image again in RGB") from None
     start = first - 2**16 if signed and first >= 2**15 else first
     return Palette(tuple(LookupTable(entries[:, index], start, bits, len(indices)) for index in range(3)))

@@ -1,39 +1,26 @@
 """Pixel Data (7FE0,0010) → stored values: as they stand, or by the decoder of their transfer syntax."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.encaps import encapsulate
-from pydicom.pixels import convert_color_space, get_decoder
-from pydicom.uid import (
-    JPEG2000,
-    UID,
-    AllTransferSyntaxes,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    JPEG2000TransferSyntaxes,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLSLossless,
-    RLELossless,
-)
+from pydicom.pixels import get_decoder
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from cxr_edge.errors import InputError
 from cxr_edge.reading.codecs import STRICT_PLUGINS, check_frame
-from cxr_edge.reading.codestream import Codestream, read_codestream
-from cxr_edge.reading.elements import DataSet, Element, fragments, name, syntax_name
-from cxr_edge.reading.image_header import ImageHeader
+from cxr_edge.reading.codestream import BEGINNINGS, Codestream, read_codestream
+from cxr_edge.reading.data_set import DataSet
+from cxr_edge.reading.dictionary import name
+from cxr_edge.reading.elements import Element, fragments
+from cxr_edge.reading.image_header import ImageHeader, contradiction
 from cxr_edge.reading.limits import check_size
-from cxr_edge.reading.rle import unpack_segment
+from cxr_edge.reading.rle import decode_rle
+from cxr_edge.reading.transfer_syntax import contradicted, find_syntax, syntax_name
 
 _INSTALL = 'pip install "cxr-edge[dicom]"'
-_SYNTAX = "(0002,0010)"
-_BY_FAMILY = {"JPEG-LS": JPEGLSLossless, "JPEG 2000": JPEG2000, "RLE": RLELossless}
-_BY_PROCESS = {0xC0: JPEGBaseline8Bit, 0xC1: JPEGExtended12Bit}
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,16 +54,17 @@ def stored_pixels(dataset: DataSet, header: ImageHeader) -> StoredPixels:
     parts = fragments(element)
     if not element.complete:
         raise InputError("cut off inside its pixel data (7FE0,0010)", kind="truncated", cure="fetch the file again")
-    check_size(header.columns, header.rows, max(1, len(parts[0]) // 4 if parts else 0))
     data = b"".join(parts[1:])
     codestream = read_codestream(data)
-    syntax = _syntax(dataset.syntax, codestream)
+    check_size(header.columns, header.rows, _frames(parts[1:], codestream))
+    syntax = find_syntax(dataset.syntax, codestream)
     if codestream is None:
         raise _damaged(syntax)
     _compare(codestream, header)
     warnings = []
-    if not dataset.syntax:
-        warnings.append(f"{name('TransferSyntaxUID')} is missing: the pixels begin as {codestream.family}.")
+    if syntax != dataset.syntax:
+        stated = syntax_name(dataset.syntax) or "missing"
+        warnings.append(f"{name('TransferSyntaxUID')} is {stated}: the pixels begin as {codestream.family}.")
     if codestream.bits is not None and codestream.bits < header.stored:
         warnings.append(f"The compressed image has {codestream.bits} bits, {name('BitsStored')} says {header.stored}.")
     checked = check_frame(data, codestream.family)
@@ -105,7 +93,7 @@ def decode_frame(data: bytes, syntax: UID, codestream: Codestream, header: Image
         InputError: The frame is damaged, or no decoder for it is installed.
     """
     if codestream.family == "RLE":
-        return _decode_rle(data, codestream, header)
+        return decode_rle(data, header)
     decoder = get_decoder(syntax)
     plugin = STRICT_PLUGINS.get(codestream.family, "")
     if not decoder.is_available or plugin not in ("", *decoder.available_plugins):
@@ -159,46 +147,11 @@ def _begins_as_encapsulated(element: Element, header: ImageHeader) -> bool:
     return bool(parts) and size + 8 >= len(element.value) != _size(header) and element.complete
 
 
-def _check_supported(syntax: UID) -> None:
-    if syntax and syntax not in AllTransferSyntaxes:
-        known = syntax_name(syntax)
-        if known == "no UID":
-            raise InputError(f"its transfer syntax {_SYNTAX} is no UID", kind="damaged", cure="export the image again")
-        problem = f"its transfer syntax {_SYNTAX} is {known}, which is not supported"
-        raise InputError(problem, kind="unsupported", cure="export the image again uncompressed")
-
-
-def _syntax(stated: str, codestream: Codestream | None) -> UID:
-    """Find the transfer syntax of encapsulated pixels: the stated one if they are encoded in it."""
-    found = UID("")
-    if codestream is not None:
-        found = _BY_FAMILY.get(codestream.family) or _BY_PROCESS.get(codestream.process or 0, JPEGLossless)
-    syntax = UID(stated)
-    if not stated:
-        if codestream is None:
-            problem = f"its transfer syntax {_SYNTAX} is missing, and its pixel data begin as no known compression"
-            raise InputError(problem, kind="damaged", cure="export the image again")
-        return found
-    _check_supported(syntax)
-    try:
-        if syntax.is_encapsulated:
-            get_decoder(syntax)
-    except NotImplementedError:  # pydicom's word for a transfer syntax that it has no decoder class for
-        problem = f"its transfer syntax {_SYNTAX} is {syntax_name(syntax)}, which is not supported"
-        raise InputError(problem, kind="unsupported", cure="export the image again uncompressed") from None
-    if not syntax.is_encapsulated or (codestream is not None and _family(syntax) != _family(found)):
-        what = f"compressed as {codestream.family}" if codestream else "compressed"
-        raise InputError(
-            f"its transfer syntax {_SYNTAX} is {syntax_name(syntax)}, but its pixel data are {what}",
-            kind="damaged",
-            cure="correct the element or export the image again",
-        )
-    return syntax
-
-
-def _family(syntax: UID) -> str:
-    """Name what one decoder reads; that of JPEG reads JPEG-LS as well."""
-    return "RLE" if syntax == RLELossless else "JPEG 2000" if syntax in JPEG2000TransferSyntaxes else "JPEG"
+def _frames(parts: list[memoryview], codestream: Codestream | None) -> int:
+    """Count the frames of encapsulated pixels, whatever the header says (PS3.5 section A.4)."""
+    if codestream is not None and codestream.family == "RLE":  # a frame is one fragment
+        return len(parts)
+    return max(1, sum(bytes(part[:8]).startswith(BEGINNINGS) for part in parts))
 
 
 def _compare(codestream: Codestream, header: ImageHeader) -> None:
@@ -206,28 +159,23 @@ def _compare(codestream: Codestream, header: ImageHeader) -> None:
     if codestream.family == "RLE":
         found, expected = codestream.components, header.samples * header.allocated // 8
         if found != expected:
-            raise _contradiction(f"{found} RLE segments", f"{name('BitsAllocated')} asks for {expected}")
+            raise contradiction(f"{found} RLE segments", f"{name('BitsAllocated')} asks for {expected}")
         return
     if (codestream.width, codestream.height) != (header.columns, header.rows):
-        raise _contradiction(
+        raise contradiction(
             f"{codestream.width}x{codestream.height} pixels",
             f"{name('Columns')} and {name('Rows')} say {header.columns}x{header.rows}",
         )
     if codestream.components != header.samples:
-        raise _contradiction(
+        raise contradiction(
             f"{codestream.components} samples a pixel", f"{name('SamplesPerPixel')} says {header.samples}"
         )
     if codestream.bits is None or codestream.bits > header.allocated:
-        raise _contradiction(f"{codestream.bits} bits", f"{name('BitsAllocated')} says {header.allocated}")
-
-
-def _contradiction(found: str, stated: str) -> InputError:
-    problem = f"the compressed image has {found}, {stated}"
-    return InputError(problem, kind="damaged", cure="export the image again")
+        raise contradiction(f"{codestream.bits} bits", f"{name('BitsAllocated')} says {header.allocated}")
 
 
 def _damaged(syntax: UID) -> InputError:
-    problem = f"its pixels ({syntax_name(syntax)}) cannot be decoded"
+    problem = f"its pixels ({syntax_name(syntax)}) are damaged: they cannot be decoded"
     return InputError(problem, kind="damaged", cure="export the image again uncompressed")
 
 
@@ -238,17 +186,18 @@ def _size(header: ImageHeader) -> int:
 
 
 def _native(stated: str, element: Element, header: ImageHeader) -> StoredPixels:
-    syntax = UID(stated)
-    _check_supported(syntax)
-    if syntax and syntax.is_encapsulated:
-        problem = f"its transfer syntax {_SYNTAX} is {syntax_name(syntax)}, but its pixel data are not compressed"
-        raise InputError(problem, kind="damaged", cure="correct the element or export the image again")
-    size = _size(header)
+    if stated and UID(stated).is_encapsulated:
+        raise contradicted(stated, "not compressed")
+    size, pixels = _size(header), f"{header.columns}x{header.rows} pixels"
+    found = f"{name('PixelData')} has {len(element.value)} bytes, {pixels} need {size}"
     if len(element.value) < size:
-        problem = f"cut off before the end of its {header.columns}x{header.rows} pixels"
+        problem = found if element.complete else f"cut off before the end of its {pixels}"
         raise InputError(problem, kind="truncated", cure="fetch the file again")
-    frames = len(element.value) // size
-    warnings = () if frames == 1 else (f"PixelData (7FE0,0010) holds {frames} frames of this size; this is the first.",)
+    if len(element.value) >= 2 * size:
+        raise InputError(found, kind="damaged", cure="export the image again")
+    # Some writers fill pixels up to whole words, but not by a row.
+    beyond = len(element.value) - size >= max(4, size // header.rows)
+    warnings = (f"{found}: the rest is not shown.",) if beyond else ()
     return StoredPixels(_of_bits(_uncompressed(element, header, size), header, header.allocated), warnings)
 
 
@@ -296,19 +245,3 @@ def _color_space(codestream: Codestream, header: ImageHeader, syntax: UID) -> st
     if header.samples == 3 and codestream.jfif and "YBR" not in header.photometric:
         return "YBR_FULL_422" if syntax == JPEGBaseline8Bit else "YBR_FULL"
     return header.photometric
-
-
-def _decode_rle(data: bytes, codestream: Codestream, header: ImageHeader) -> NDArray[Any]:
-    """Decode RLE (PS3.5 annex G): the bytes of all pixels, one after the other, the highest first."""
-    count, rows, columns = codestream.components, header.rows, header.columns
-    offsets = np.frombuffer(data, "<u4", count + 1)[1:].tolist()
-    bounds = pairwise([*offsets, len(data)])
-    planes = [unpack_segment(data[start:end], rows=rows, columns=columns) for start, end in bounds]
-    sample = header.allocated // 8
-    words = np.stack([np.frombuffer(plane, np.uint8) for plane in planes], -1)
-    pixels = words.reshape(rows, columns, header.samples, sample)
-    kind = "i" if header.signed else "u"
-    pixels = np.ascontiguousarray(pixels).view(f">{kind}{sample}")[..., 0].astype(f"{kind}{sample}")
-    if header.samples == 1:
-        return pixels[..., 0]
-    return convert_color_space(pixels, "YBR_FULL", "RGB") if header.photometric == "YBR_FULL" else pixels

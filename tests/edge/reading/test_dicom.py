@@ -209,7 +209,7 @@ def test_cut_files_are_refused(radiographs, fraction):
 
 
 def test_a_deflated_bomb_is_not_inflated(monkeypatch):
-    monkeypatch.setattr("cxr_edge.reading.elements.MAX_INFLATED", 1000)
+    monkeypatch.setattr("cxr_edge.reading.data_set.MAX_INFLATED", 1000)
     assert kind_of(written(dataset(), DeflatedExplicitVRLittleEndian)) == "too-large"
 
 
