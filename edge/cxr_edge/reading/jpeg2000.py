@@ -15,7 +15,7 @@ from cxr_edge.reading.picture import damaged, truncated
 _START = b"\xff\x4f\xff\x51"
 _MARKER_LIKE = re.compile(rb"\xff[\x90-\xff]")
 _RESYNCHRONISATION = frozenset({b"\xff\x91", b"\xff\x92"})  # SOP and EPH, which may stand between packets
-_HEADER_BYTES = 32  # zeros that the header of one packet may hold beside its inclusion bits, generously
+_HEADER_BYTES = 16  # zeros that the header of one packet may hold beside its inclusion bits, generously
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,10 @@ def _longest_zeros(style: bytes, width: int, height: int, components: int) -> in
         packets += (-(-across >> (precinct & 15)) + (precinct != 0xFF)) * (
             -(-down >> (precinct >> 4)) + (precinct != 0xFF)
         )
-    columns, rows = (width >> block_width + 2) + 1, (height >> block_height + 2) + 1
-    # In one layer, what is not included is coded as a tree; in later ones each block has a bit of its own.
-    bits = columns if layers == 1 else columns * rows
+    # The three largest subbands have half the size. In one layer, what is not included is coded as a tree; in later
+    # ones each block has a bit of its own.
+    columns, rows = (width >> block_width + 3) + 1, (height >> block_height + 3) + 1
+    bits = columns if layers == 1 else 3 * columns * rows
     return packets * layers * components + bits // 8 + _HEADER_BYTES
 
 

@@ -1,7 +1,7 @@
-"""PNG: chunks with their checksums, the compressed pixels inflated once, then OpenCV.
+"""PNG: chunks with their checksums, the number of pixels, then OpenCV.
 
 libpng writes what it notices to the error stream. So it gets nothing here that it could complain about: only the
-chunks that make the pixels, with pixel data of the right length.
+chunks that make the pixels, with pixel data of the right length. Inflating them twice takes a third of the time.
 """
 
 import struct
@@ -16,6 +16,7 @@ from cxr_edge.reading.picture import Picture, damaged, exif_orientation, steps_o
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: {8, 16}}
+_PORTION = 2**20  # bytes that are inflated at once
 _READ = frozenset({b"IHDR", b"PLTE", b"acTL", b"eXIf"})
 # First column and row of each pass, then the distances to the next ones (PNG specification 8.2).
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -43,11 +44,12 @@ def read_png(data: bytes) -> Picture:
     if color_type == 3 and (not palette or len(palette) % 3 or len(palette) > 768):
         raise damaged("PNG", "its palette")
     passes = _passes(width, height, bits * _SAMPLES[color_type], interlaced=interlacing == 1)
-    stored = zlib.compress(_inflate(chunks.get(b"IDAT", b""), passes), 0)  # not compressed: this takes next to no time
-    plain = SIGNATURE + _written(b"IHDR", header)
-    if color_type == 3:
-        plain += _written(b"PLTE", palette)
-    plain += _written(b"IDAT", stored) + _written(b"IEND", b"")
+    compressed = chunks[b"IDAT"]
+    if _check_pixels(compressed, passes):
+        needed = zlib.decompressobj().decompress(compressed, sum(rows * size for rows, size in passes))
+        compressed = zlib.compress(needed, 0)
+    parts = [(b"IHDR", header), (b"PLTE", palette), (b"IDAT", compressed), (b"IEND", b"")]
+    plain = SIGNATURE + b"".join(_written(*part) for part in parts if part[0] != b"PLTE" or color_type == 3)
     pixels = cv2.imdecode(np.frombuffer(plain, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
     if pixels is None or pixels.shape != (height, width):
         raise damaged("PNG", "its pixels")
@@ -101,19 +103,26 @@ def _passes(width: int, height: int, depth: int, *, interlaced: bool) -> list[tu
     return [(rows, (columns * depth + 7) // 8 + 1) for columns, rows in sizes if columns > 0 and rows > 0]
 
 
-def _inflate(compressed: bytes, passes: list[tuple[int, int]]) -> bytes:
-    """Inflate as many bytes of pixels as the header says; check their number, their checksum and their filters."""
-    expected = sum(rows * size for rows, size in passes)
+def _check_pixels(compressed: bytes, passes: list[tuple[int, int]]) -> bool:
+    """Inflate the pixels without keeping them; check their number, their filters and their checksum.
+
+    Returns:
+        Whether there are more of them than the header says, which does no harm.
+    """
     stream = zlib.decompressobj()
     try:
-        inflated = stream.decompress(compressed, expected + 1)
+        for rows, size in passes:
+            for first in range(0, rows, max(1, _PORTION // size)):
+                wanted = min(rows - first, max(1, _PORTION // size)) * size
+                inflated = stream.decompress(compressed, wanted)
+                compressed = stream.unconsumed_tail
+                if len(inflated) < wanted:
+                    raise damaged("PNG", "it has too few pixels")
+                if max(inflated[::size]) > 4:
+                    raise damaged("PNG", "a filter that does not exist")
+        surplus = bool(stream.decompress(compressed, 1))
+        if not surplus and not stream.eof:
+            raise damaged("PNG", "its pixels have no checksum")
     except zlib.error as error:
         raise damaged("PNG", "its compressed pixels") from error
-    if len(inflated) < expected or (len(inflated) == expected and not stream.eof):
-        raise damaged("PNG", f"{len(inflated)} of {expected} bytes of pixels")
-    start = 0
-    for rows, size in passes:
-        if max(inflated[start : start + rows * size : size]) > 4:
-            raise damaged("PNG", "a filter that does not exist")
-        start += rows * size
-    return inflated[:expected]
+    return surplus
