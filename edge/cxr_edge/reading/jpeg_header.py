@@ -95,7 +95,7 @@ class JpegHeader:
         for scan in self.scans:
             places = range(scan.first, min(scan.last, 63) + 1) if blocks else range(1)
             missing.update({(name, place): scan.low if blocks else 0 for name in scan.components for place in places})
-        return any(missing.values())
+        return not self.scans or any(missing.values())
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader:
@@ -138,6 +138,8 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         raise truncated("JPEG") from error
     if not frame:
         raise damaged("JPEG", "no frame header") if complete else truncated("JPEG")
+    if not components or len(components) != frame[4]:
+        raise damaged("JPEG", "its frame header")
     process, bits, height, width, _ = frame
     return JpegHeader(process, width, height, bits, components, orientation or 1, tuple(scans), complete, precision_at)
 

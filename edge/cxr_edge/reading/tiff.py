@@ -18,7 +18,7 @@ from PIL.TiffImagePlugin import COMPRESSION_INFO, ImageFileDirectory_v2, TiffIma
 
 from cxr_edge.errors import InputError
 from cxr_edge.reading.limits import MAX_BYTES, check_size
-from cxr_edge.reading.picture import SAVE, Picture, damaged, steps_of, truncated
+from cxr_edge.reading.picture import SAVE, Picture, damaged, steps_of, truncated, upright
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MOST_DIRECTORIES = 100
@@ -27,6 +27,8 @@ _DEFLATE = frozenset({8, 32946})
 _WITHOUT_CHECKSUM = frozenset({5, 32773, 34925, 50000})  # LZW, PackBits, LZMA and Zstandard
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _ZEROS = bytes(32)
+# Size, samples, strips or tiles, their compression, palette, JPEG tables and YCbCr subsampling.
+_NEEDED = (256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 317, 320, 322, 323, 324, 325, 338, 339, 347, 530)
 
 
 def read_tiff(data: bytes) -> Picture:
@@ -53,14 +55,15 @@ def read_tiff(data: bytes) -> Picture:
     _check_kind(page)
     _check_data(page, data, bits)
     pixels, steps = _grey(_decoded(page, data), deep=bits > 8)
-    if pixels.shape != ((width, height) if orientation > 4 else (height, width)):
+    if pixels.shape != (height, width):
         raise damaged("TIFF", f"{width}x{height} pixels are stated and {pixels.shape[1]}x{pixels.shape[0]} found")
     maximum = 255 if pixels.dtype == np.uint8 else 2**bits - 1
     if photometric == _WHITE_IS_ZERO:
         pixels = maximum - pixels if pixels.dtype == np.uint16 else pixels  # Pillow inverts the shallow ones only
         steps = ("white-is-zero inverted", *steps)
-    turned = steps_of(color=False, orientation=orientation if 1 <= orientation <= 8 else 1)
-    return Picture(pixels, float(maximum), "TIFF", width, height, bits, steps + turned)
+    orientation = orientation if 1 <= orientation <= 8 else 1
+    steps += steps_of(color=False, orientation=orientation)
+    return Picture(upright(pixels, orientation), float(maximum), "TIFF", width, height, bits, steps)
 
 
 def _directories(data: bytes) -> list[ImageFileDirectory_v2]:
@@ -154,11 +157,12 @@ def _check_data(page: ImageFileDirectory_v2, data: bytes, bits: int) -> None:
 
 
 def _decoded(page: ImageFileDirectory_v2, data: bytes) -> Image:
-    """Decode one page: of a file that begins with it, so that no other page matters."""
+    """Decode one page: of a file that has no other, and no tag but those that its pixels need.
+
+    So nothing else in the file matters, and libtiff has nothing to remark on the error stream. Nothing is turned.
+    """
     order = ">" if data[:2] == b"MM" else "<"
-    where, code = (8, "Q") if 43 in data[2:4] else (4, "I")
-    first = struct.pack(order + code, page.offset)
-    alone = data[:where] + first + data[where + len(first) :]
+    alone = data[:2] + struct.pack(order + "HI", 42, len(data)) + data[8:] + _directory(page, order, len(data))
     try:
         image = TiffImageFile(BytesIO(alone))
     except (SyntaxError, KeyError) as error:  # Pillow's words for samples that it has no mode for
@@ -171,6 +175,30 @@ def _decoded(page: ImageFileDirectory_v2, data: bytes) -> Image:
         name = COMPRESSION_INFO[_fact(page, 259, _RAW)]
         raise damaged("TIFF", f"its pixels, compression {name}") from error
     return image
+
+
+def _directory(page: ImageFileDirectory_v2, order: str, place: int) -> bytes:
+    """Write a directory for a place in a file that holds what the pixels of a page need (TIFF 6.0 section 2)."""
+    entries, values = b"", b""
+    tags = [tag for tag in _NEEDED if tag in page]
+    behind = place + 2 + 12 * len(tags) + 4
+    for tag in tags:
+        found = page[tag]
+        if isinstance(found, bytes):
+            kind, count, packed = 7, len(found), found
+        else:
+            numbers = found if isinstance(found, tuple) else (found,)
+            if not all(isinstance(number, int) and 0 <= number < 2**32 for number in numbers):
+                raise damaged("TIFF", f"its tag {tag}")
+            kind = 3 if max(numbers, default=0) < 2**16 else 4
+            count, packed = len(numbers), struct.pack(f"{order}{len(numbers)}{'HI'[kind - 3]}", *numbers)
+        entries += struct.pack(order + "HHI", tag, kind, count)
+        if len(packed) <= 4:
+            entries += packed.ljust(4, b"\0")
+        else:
+            entries += struct.pack(order + "I", behind + len(values))
+            values += packed + bytes(len(packed) % 2)
+    return struct.pack(order + "H", len(tags)) + entries + bytes(4) + values
 
 
 def _grey(image: Image, *, deep: bool) -> tuple[NDArray[Any], tuple[str, ...]]:

@@ -147,3 +147,15 @@ def test_junk_inside_is_an_input_error_or_harmless(junk, capfd):
     with contextlib.suppress(InputError):
         read_radiograph(bytes(data))
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("components", [0, 2, 200])
+def test_a_frame_header_that_cannot_be_right_is_damage(components):
+    data = bytearray(encode())
+    data[data.index(b"\xff\xc0") + 9] = components
+    assert error_of(bytes(data)).kind == "damaged"
+
+
+def test_a_frame_without_a_scan_is_cut_off():
+    data = encode()
+    assert error_of(data[: data.index(b"\xff\xda")] + b"\xff\xd9").kind == "truncated"

@@ -208,3 +208,19 @@ def test_entries_that_share_one_block_do_not_multiply_it():
         assert tracemalloc.get_traced_memory()[1] < 50_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_tags_that_are_not_needed_say_nothing_and_do_no_harm(compression, capfd):
+    data = saved(Image.fromarray(GREY), compression=compression, tiffinfo={1: 7, 40000: "private", 57367: (1, 2, 3)})
+    np.testing.assert_array_equal(read_radiograph(data).pixels, GREY)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_bigtiff_in_both_byte_orders(order):
+    tags = {256: 80, 257: 96, 258: 8, 259: 1, 262: 1, 273: 16, 277: 1, 278: 96, 279: GREY.size}
+    entries = b"".join(struct.pack(order + "HHQQ", tag, 16, 1, value) for tag, value in tags.items())
+    header = (b"II" if order == "<" else b"MM") + struct.pack(order + "HHHQ", 43, 8, 0, 16 + GREY.size)
+    data = header + GREY.tobytes() + struct.pack(order + "Q", len(tags)) + entries + bytes(8)
+    np.testing.assert_array_equal(read_radiograph(data).pixels, GREY)
