@@ -33,6 +33,8 @@ def read_bmp(data: bytes) -> Picture:
         image.load()
     except OSError as error:
         raise truncated("BMP") from error
+    except ValueError as error:
+        raise damaged("BMP", "its palette") from error
     color = image.mode not in {"1", "L"}
     if color:
         pixels = cv2.cvtColor(np.asarray(image.convert("RGB")), cv2.COLOR_RGB2GRAY)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from cxr_edge.reading.jpeg import decode_strictly
 from cxr_edge.reading.jpeg2000 import check_jpeg2000, read_jpeg2000_header
 from cxr_edge.reading.jpeg_header import read_jpeg_header
+from cxr_edge.reading.picture import truncated
 
 STRICT_PLUGINS = {"JPEG-LS": "pyjpegls"}
 """Family of codestreams → the only plugin of pydicom that notices their damage: pyjpegls does, pylibjpeg does not."""
@@ -38,6 +39,8 @@ def check_frame(data: bytes, family: str) -> CheckedFrame:
     """
     if family == "JPEG 2000":
         check_jpeg2000(data, read_jpeg2000_header(data))
+    if family == "JPEG-LS" and not read_jpeg_header(data).complete:  # CharLS may look for its end for many seconds
+        raise truncated("JPEG-LS")
     if family != "JPEG":
         return CheckedFrame()
     header = read_jpeg_header(data)

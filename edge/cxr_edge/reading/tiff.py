@@ -43,6 +43,8 @@ def read_tiff(data: bytes) -> Picture:
         InputError: It is cut off or damaged, holds several pages, is too large, or its samples or its compression are
             not read.
     """
+    if data[:4] == b"MM\0+":  # Pillow takes it for a small one
+        raise InputError("a BigTIFF in big-endian order, which is not read here", cure=SAVE, kind="unsupported")
     directories = _directories(data)
     # Thumbnails and masks are no pages (TIFF 6.0: NewSubfileType bits 0 and 2, SubfileType 2).
     pages = [each for each in directories if not _fact(each, 254, 0) & 5 and _fact(each, 255, 1) != 2] or directories[

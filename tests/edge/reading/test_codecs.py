@@ -1,3 +1,4 @@
+import time
 import zlib
 
 import cv2
@@ -94,3 +95,12 @@ def test_encoders_are_seeded(files):
     assert zlib.crc32(holes[0]) == zlib.crc32(holes[1]) != zlib.crc32(first.data)
     assert lossless_jpeg(np.zeros((4, 4), np.uint8), 8)[-2:] == b"\xff\xd9"
     assert len(rle(np.zeros((4, 4), np.uint8))) == 64 + 8
+
+
+@pytest.mark.parametrize("length", [30, 80, 330, 530, -2])
+def test_jpeg_ls_without_its_end_marker_is_cut_off_at_once(length, files):
+    file = next(file for file in files if file.kind == "DICOM JPEG-LS")
+    started = time.perf_counter()
+    cut = file.data[: file.start + length] if length > 0 else file.data[: file.end]
+    ended = answer(cut + bytes(len(file.data) - len(cut) - 8) + file.data[-8:])
+    assert (ended.kind, time.perf_counter() - started < 5) == ("truncated", True)

@@ -324,6 +324,10 @@ def test_a_bmp_header_of_garbage_is_damage(capfd):
     huge = bytearray(encode(".bmp", GREY))
     huge[18:26] = b"\xff\xff\xff\x7f" * 2
     assert kind_of(bytes(huge)) == "too-large"
+    short = bytearray(encode(".bmp", GREY))
+    short[46:50] = b"\xb6\x0e\0\0"  # colors that its palette does not have
+    with contextlib.suppress(InputError):
+        read_radiograph(bytes(short))
     assert capfd.readouterr() == ("", "")
 
 
