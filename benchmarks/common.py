@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.api import Model, load
-from cxr_edge.explanation.lime import Lime
+from cxr_edge.explanation.lime.engine import Lime
+from cxr_edge.explanation.options import LimeOptions
 from cxr_edge.explanation.superpixels import Superpixels
 from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.reading.decode import read_radiograph
@@ -57,7 +58,9 @@ def inputs_of(files: Sequence[Path]) -> list[Image]:
 def engine(model: Model) -> Lime:
     """The LIME engine, warmed up."""
     lime = model.explainer.lime
-    lime.explain(np.random.default_rng(0).uniform(0, 255, (224, 224)).astype(np.float32), "NORMAL", samples=64)
+    lime.explain(
+        np.random.default_rng(0).uniform(0, 255, (224, 224)).astype(np.float32), "NORMAL", LimeOptions(samples=64)
+    )
     return lime
 
 

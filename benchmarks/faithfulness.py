@@ -23,8 +23,9 @@ from common import inputs_of, model_for, parser, table
 from common import test_files as choose_files
 from cxr_edge.api import Model
 from cxr_edge.explanation.lime.explanation import LimeExplanation
+from cxr_edge.explanation.options import LimeOptions
 from cxr_edge.prediction.classifier import Classifier
-from cxr_export.simplify import fold_constants
+from cxr_export.edits import fold_constants
 
 Map = NDArray[np.float32]
 STEPS = 20
@@ -50,7 +51,7 @@ def methods(reference: int) -> dict[str, Callable[[Model, Map, int], Map]]:
 
     def by_package(model: Model, image: Map, _: int) -> Map:
         label = model.classifier.predict(image[None])[0].label
-        return density(model.explainer.lime.explain_reference(image, label, samples=reference))
+        return density(model.explainer.lime.explain(image, label, LimeOptions(mode="reference", samples=reference)))
 
     def chance(_: Model, image: Map, number: int) -> Map:
         coarse = np.random.default_rng(number).uniform(0, 1, (7, 7)).astype(np.float32)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from common import engine, inputs_of, model_for, package_lime, parser, table
 from common import test_files as choose_files
+from cxr_edge.explanation.options import LimeOptions
 
 
 def main() -> None:
@@ -25,7 +26,7 @@ def main() -> None:
     rows = []
     for file in choose_files(arguments.data, arguments.radiographs):
         (image,) = inputs_of([file])
-        ours = lime.explain_reference(image, "PNEUMONIA", samples=arguments.samples, seed=7)
+        ours = lime.explain(image, "PNEUMONIA", LimeOptions(mode="reference", samples=arguments.samples, seed=7))
         package = package_lime(network, image, ours.superpixels, seed=7, samples=arguments.samples)
         rows.append([file.name, f"{np.abs(package).max():.4f}", f"{np.abs(ours.coefficients - package).max():.1e}"])
     table(["test radiograph", "largest coefficient", "largest difference"], rows)

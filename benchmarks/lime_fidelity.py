@@ -19,16 +19,17 @@ from numpy.typing import NDArray
 from common import alternate, correlation, engine, inputs_of, model_for, overlap, package_lime, parser, table
 from common import test_files as choose_files
 from cxr_edge.api import Model
-from cxr_edge.explanation.lime import Lime, design
-from cxr_edge.explanation.lime.perturber import Perturber
+from cxr_edge.explanation.lime.engine import Lime
+from cxr_edge.explanation.lime.perturbations import Masks, Perturber, independent
 from cxr_edge.explanation.lime.ridge import fit_ridge
+from cxr_edge.explanation.options import LimeOptions
 from cxr_edge.explanation.superpixels import Superpixels, segment
 
 CONVERGED_SEED = 987654
 PACKAGE = "`lime`, 1000 samples, probability"
 
 
-def scores(model: Model, image: NDArray[np.float32], regions: Superpixels, masks: design.Masks) -> NDArray[np.float64]:
+def scores(model: Model, image: NDArray[np.float32], regions: Superpixels, masks: Masks) -> NDArray[np.float64]:
     """Log-odds of perturbations."""
     found = np.empty(len(masks))
     for part, inputs in Perturber(image, regions).batches(masks):
@@ -38,9 +39,9 @@ def scores(model: Model, image: NDArray[np.float32], regions: Superpixels, masks
 
 def converged(
     model: Model, image: NDArray[np.float32], regions: Superpixels, samples: int, cache: Path
-) -> tuple[design.Masks, NDArray[np.float64]]:
+) -> tuple[Masks, NDArray[np.float64]]:
     """Independent perturbations with their log-odds, computed once."""
-    masks = design.independent(regions.count, samples, np.random.RandomState(CONVERGED_SEED))
+    masks = independent(regions.count, samples, np.random.RandomState(CONVERGED_SEED))
     digest = hashlib.sha256(image.tobytes() + regions.labels.tobytes()).hexdigest()[:16]
     file = cache / f"{model.bundle.digest[:12]}-{digest}-{samples}.npy"
     if not file.exists():
@@ -78,11 +79,13 @@ def main() -> None:
         for seed in (1, 2):
             random = np.random.RandomState(seed)
             random.randint(0, high=1000)
-            few = design.independent(regions.count, 1000, random)
+            few = independent(regions.count, 1000, random)
             package.append(fit_ridge(few, probability(scores(model, image, regions, few))).coefficients)
         _add(runs, PACKAGE, package, goals["probability"], [1000], [np.nan])
         for stability in [None, *arguments.stability]:
-            fast = [lime.explain(image, "PNEUMONIA", stability=stability, seed=seed) for seed in (1, 2, 3, 4)]
+            fast = [
+                lime.explain(image, "PNEUMONIA", LimeOptions(stability=stability, seed=seed)) for seed in (1, 2, 3, 4)
+            ]
             inside = [
                 np.mean((each.intervals[:, 0] <= goals["log-odds"]) & (goals["log-odds"] <= each.intervals[:, 1]))
                 for each in fast
@@ -145,7 +148,7 @@ def _competitors(
         return model.classifier.session.run({"pixels": inputs}, ["probability"])[0]
 
     def fast(level: float | None) -> Callable[[], object]:
-        return lambda: lime.explain(image, "PNEUMONIA", stability=level)
+        return lambda: lime.explain(image, "PNEUMONIA", LimeOptions(stability=level))
 
     competitors: dict[str, Callable[[], object]] = {PACKAGE: lambda: package_lime(network, image, regions, seed=1)}
     return competitors | {_named(level): fast(level) for level in levels}

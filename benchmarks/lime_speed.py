@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from common import alternate, engine, inputs_of, model_for, package_lime, parser, table
 from common import test_files as choose_files
+from cxr_edge.explanation.options import LimeOptions
 from cxr_edge.explanation.superpixels import segment
 
 SAMPLES = 1000
@@ -39,7 +40,9 @@ def main() -> None:
             network(ready[start : start + batch])
 
     competitors = {f"bare, batch {batch}": lambda batch=batch: bare(batch) for batch in (8, 16, 32)}
-    competitors["reference mode"] = lambda: lime.explain_reference(image, "PNEUMONIA", samples=SAMPLES)
+    competitors["reference mode"] = lambda: lime.explain(
+        image, "PNEUMONIA", LimeOptions(mode="reference", samples=SAMPLES)
+    )
     competitors["fast mode"] = lambda: lime.explain(image, "PNEUMONIA")
     competitors["`lime` + ONNX Runtime"] = lambda: package_lime(network, image, regions, seed=1)
     if arguments.run is not None:

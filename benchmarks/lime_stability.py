@@ -10,6 +10,7 @@ import numpy as np
 
 from common import correlation, engine, inputs_of, model_for, overlap, parser, table
 from common import test_files as choose_files
+from cxr_edge.explanation.options import LimeOptions
 
 
 def main() -> None:
@@ -27,7 +28,10 @@ def main() -> None:
         stated, observed, agreement, samples = [], [], [], []
         start = time.perf_counter()
         for image in images:
-            runs = [lime.explain(image, "PNEUMONIA", stability=stability, seed=seed) for seed in range(arguments.seeds)]
+            runs = [
+                lime.explain(image, "PNEUMONIA", LimeOptions(stability=stability, seed=seed))
+                for seed in range(arguments.seeds)
+            ]
             pairs = list(combinations([run.coefficients for run in runs], 2))
             stated.append(np.mean([run.stability for run in runs]))
             observed.append(np.mean([overlap(*pair) for pair in pairs]))

@@ -8,7 +8,7 @@ wrote.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from common import Image, alternate, inputs_of, model_for, parser, table
 from cxr_edge.api import Model
 from cxr_edge.errors import InputError
-from cxr_edge.explanation.evidence import weigh
+from cxr_edge.explanation.lungs import measure_evidence
 from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.reading.decode import read_radiograph
-from cxr_train.dataset import LABELS, Sample, find_samples, hold_out, read_images, read_masks, without_straddlers
+from cxr_train.dataset import LABELS, Sample, find_samples, read_images, read_masks
 from cxr_train.metrics import dice
-from cxr_train.training import HELD_OUT
+from cxr_train.split import split_of_bundle
 
 PERCENTILES = (0, 1, 50, 99, 100)
 
@@ -36,9 +36,10 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=60)
     arguments = options.parse_args()
     model = model_for(arguments)
-    samples, _ = without_straddlers(find_samples(arguments.data / "kermany224"))
+    samples = find_samples(arguments.data / "kermany224")
+    split = split_of_bundle(model.bundle, samples)
     samples = [sample for sample in samples if sample.split != "test"]
-    _, held = hold_out(samples, fraction=HELD_OUT, seed=0)
+    held = split.sides(samples).held_out
     cost(model, arguments)
     drawn(read_masks(samples, arguments.data / "lungmasks224"))
     outlines(model, held, arguments.data / "lungmasks224", arguments.others)
@@ -79,7 +80,7 @@ def _parts(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
     return float(mask.mean()), smaller, smaller / max(areas[0], 1e-9) if areas else 0.0, len(areas)
 
 
-def outlines(model: Model, held: list[Sample], masks: Path, others: list[Path]) -> None:
+def outlines(model: Model, held: Sequence[Sample], masks: Path, others: list[Path]) -> None:
     """Dice and doubts on radiographs of held-out patients, doubts on what are no radiographs."""
     images = read_images(held)
     rows = []
@@ -105,14 +106,14 @@ def _outlined(model: Model, inputs: list[Image] | Image, masks: NDArray[np.uint8
     segmenter = model.explainer.lungs
     assert segmenter is not None
     found = [segmenter.outline(image) for image in inputs]
-    doubted = sum(each.doubt is not None for each in found)
+    doubted = sum(each.implausible is not None for each in found)
     if masks is None:
         return [len(found), doubted, "", ""]
     values = dice(np.stack([each.mask for each in found]), masks)
     return [len(found), doubted, f"{np.nanmean(values):.4f}", int((values < 0.85).sum())]
 
 
-def shares(model: Model, held: list[Sample], masks: Path, count: int) -> None:
+def shares(model: Model, held: Sequence[Sample], masks: Path, count: int) -> None:
     """How much evidence for the label that was given lies in the lungs, and how often that is called little."""
     rows = []
     for label, name in enumerate(LABELS):
@@ -132,7 +133,7 @@ def _shares(model: Model, sample: Sample, mask: NDArray[np.bool_]) -> tuple[floa
     assert evidence is not None
     assert saliency is not None
     assert lime is not None
-    human = weigh(type(evidence.outline)(mask, None), evidence.target, saliency, lime)
+    human = measure_evidence(type(evidence.outline)(mask, None), evidence.target, saliency, lime)
     own = (evidence.lungs_share, evidence.saliency, evidence.lime)
     return (*own, human.lungs_share, human.saliency, human.lime, float(bool(evidence.warnings)))
 

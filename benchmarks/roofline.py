@@ -26,7 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 from common import parser, table
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.runtime.sessions import Session, open_session
-from cxr_export.blocks import unfolded
+from cxr_export.edits import fold_constants
 from peers.rounds import take_turns
 
 BAR = 0.90
@@ -153,7 +153,7 @@ class Roofline:
 
 def measure(bundle: Bundle, *, threads: int, rounds: int) -> Roofline:
     """Measure all of it; about half a minute at 60 rounds."""
-    shares = onnx.shape_inference.infer_shapes(unfolded(_network(bundle, "fp32")))
+    shares = onnx.shape_inference.infer_shapes(fold_constants(onnx.load_from_string(_network(bundle, "fp32"))))
     precisions = [name for name in ("fp32", "int8") if name in bundle.manifest.precisions]
     sessions = {name: open_session(_network(bundle, name), provider="cpu", threads=threads) for name in precisions}
     size = bundle.manifest.input

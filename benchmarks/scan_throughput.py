@@ -24,8 +24,9 @@ from cxr_edge.api import Model, load
 from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.reading.decode import read_radiograph
 from cxr_edge.reading.discovery import Discovery
+from cxr_edge.results.parameters import Parameters
+from cxr_edge.results.schema import BundleRecord
 from cxr_edge.scan import local
-from cxr_edge.scan.parameters import Parameters
 
 SAMPLE = 80
 
@@ -67,14 +68,14 @@ def main() -> None:
     )
     parameters = Parameters(
         engine="local",
-        bundle=narrow.bundle.to_json(),
+        bundle=BundleRecord(**narrow.bundle.to_json()),
         provider="cpu",
         precision=arguments.precision,
         operating_point=narrow.classifier.operating_point,
+        gate=narrow.classifier.gate is not None,
         batch_size=arguments.batch_size,
         explain="none",
         explain_if="positive",
-        pictures=arguments.report,
     )
     work = Path(tempfile.mkdtemp(prefix="scan-throughput-"))
     try:
@@ -82,12 +83,13 @@ def main() -> None:
         sample = sorted((work / "in").iterdir())[:SAMPLE]
         before = parts(wide, sample)
         scan = milliseconds(
-            lambda: local.scan(
+            lambda: local.scan_locally(
                 narrow,
                 Discovery((work / "in",)),
                 parameters,
                 out=work / "out",
                 workers=cores,
+                pictures=arguments.report,
             ),
             arguments.files,
         )

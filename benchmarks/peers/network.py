@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from cxr_edge.bundle.bundle import Bundle
-from cxr_export.simplify import fold_constants
+from cxr_export.edits import fold_constants
 
 Floats = NDArray[np.float32]
 _RELU6 = 6.0
@@ -162,11 +162,10 @@ def plain_export(bundle: Bundle, run: Path | None = None) -> bytes:
         bundle: Whose weights are put back into Keras.
         run: The run that it was exported from, taken instead.
     """
-    from cxr_export.graphs import classifier_graph
-    from cxr_export.run import Run
+    from cxr_export.convert import Exportable, classifier_graph
 
     if run is not None:
-        return bytes(classifier_graph(Run.open(run)).SerializeToString())
+        return bytes(classifier_graph(Exportable.open(run)).SerializeToString())
     import keras
 
     network = Network(bundle).keras
@@ -176,7 +175,8 @@ def plain_export(bundle: Bundle, run: Path | None = None) -> bytes:
     stand_in: Any = SimpleNamespace(
         body=keras.Model(network.inputs[0], pooled.input),
         head=keras.Model(pooled.output, network.outputs[0]),
-        calibration={"scale": calibration.scale, "bias": calibration.bias},
+        scale=calibration.scale,
+        bias=calibration.bias,
         input_size=(size.height, size.width),
     )
     return bytes(classifier_graph(stand_in).SerializeToString())

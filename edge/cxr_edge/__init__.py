@@ -10,9 +10,14 @@ Example:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cxr_edge import telemetry
+
 if TYPE_CHECKING:
     from cxr_edge.api import Model, load
-    from cxr_edge.errors import BundleError, CxrEdgeError, InputError, ProviderError, UsageError
+    from cxr_edge.errors import BundleError, CxrEdgeError, InputError, OutputError, ProviderError, UsageError
+    from cxr_edge.explanation.explainer import Explanation
+    from cxr_edge.explanation.figures import draw
+    from cxr_edge.explanation.options import LimeOptions
     from cxr_edge.reading.decode import read_radiograph
     from cxr_edge.reading.radiograph import Radiograph, Source
     from cxr_edge.results.outcomes import Answer, Refusal
@@ -22,20 +27,31 @@ __all__ = [
     "Answer",
     "BundleError",
     "CxrEdgeError",
+    "Explanation",
     "InputError",
+    "LimeOptions",
     "Model",
+    "OutputError",
     "ProviderError",
     "Radiograph",
     "Refusal",
     "Source",
     "UsageError",
+    "draw",
     "load",
     "read_radiograph",
 ]
 
+telemetry.switch_off()  # every way into this program passes here before it imports one of the libraries
+
 _MODULES = {
     **dict.fromkeys(("Model", "load"), "api"),
-    **dict.fromkeys(("BundleError", "CxrEdgeError", "InputError", "ProviderError", "UsageError"), "errors"),
+    **dict.fromkeys(
+        ("BundleError", "CxrEdgeError", "InputError", "OutputError", "ProviderError", "UsageError"), "errors"
+    ),
+    "Explanation": "explanation.explainer",
+    "LimeOptions": "explanation.options",
+    "draw": "explanation.figures",
     **dict.fromkeys(("Radiograph", "Source"), "reading.radiograph"),
     **dict.fromkeys(("Answer", "Refusal"), "results.outcomes"),
     "read_radiograph": "reading.decode",

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from cxr_edge.explanation.explainer import Explainer, Explanation, LimeOptions, Which
-    from cxr_edge.explanation.saliency import CamMethod
+    from cxr_edge.explanation.explainer import Explainer, Explanation
+    from cxr_edge.explanation.options import CamMethod, LimeOptions, Method
     from cxr_edge.prediction.classifier import Classifier
     from cxr_edge.reading.radiograph import Radiograph
     from cxr_edge.results.outcomes import Answer, Prediction
@@ -103,7 +103,7 @@ class Model:
         self,
         source: "str | os.PathLike[str] | bytes | NDArray[Any] | Radiograph",
         *,
-        method: "Which" = "both",
+        method: "Method" = "both",
         target: str = "predicted",
         cam: "CamMethod" = "gradcam",
         lime: "LimeOptions | None" = None,
@@ -113,18 +113,19 @@ class Model:
         Args:
             source: As for `predict`.
             method: ``gradcam``, ``lime`` or ``both``.
-            target: The label to explain, or ``predicted``.
+            target: The label to explain, in any case, or ``predicted``.
             cam: ``gradcam``, ``hirescam`` or ``gradcam++``.
             lime: How LIME is to run; None means its defaults.
 
         Returns:
-            The answer with its maps; `cxr_edge.explanation.figures.draw` draws them.
+            The answer with its maps; `draw` draws them.
 
         Raises:
             InputError: The source is no radiograph that can be answered, or no chest radiograph.
-            UsageError: An unknown method or label, or LIME options that make no sense.
-            BundleError: The bundle cannot explain, or its network answers NaN.
+            UsageError: An unknown method, map or label; the source was not read.
+            BundleError: The bundle cannot explain.
         """
+        self.explainer.check(method=method, target=target, cam=cam)
         return self.explainer.explain(self.predict(source), method=method, target=target, cam=cam, lime=lime)
 
     @cached_property
@@ -168,21 +169,24 @@ def load(
         UsageError: The bundle has no such precision or operating point, or ``threads`` is out of bounds.
     """
     with ThreadPoolExecutor(2) as pool:
-        # Hashing and loading the network need no interpreter: the libraries are imported meanwhile.
+        # Hashing the bundle and loading the network need no interpreter: the libraries are imported meanwhile.
         opening = pool.submit(Bundle.open, bundle)
-        decoding = pool.submit(import_module, "cxr_edge.reading.decode")
-        from cxr_edge.prediction.classifier import Classifier
+        from cxr_edge.prediction.classifier import Classifier  # with NumPy and ONNX Runtime
 
-        classifier = Classifier(
-            opening.result(),
-            provider=provider,
-            threads=threads,
-            precision=precision,
-            operating_point=operating_point,
-            gate=gate,
-            spinning=spinning,
+        loading = pool.submit(
+            lambda: Classifier(
+                opening.result(),
+                provider=provider,
+                threads=threads,
+                precision=precision,
+                operating_point=operating_point,
+                gate=gate,
+                spinning=spinning,
+            )
         )
-        decoding.result()
+        for module in ("reading.decode", "prediction.preprocess", "prediction.scope"):  # with OpenCV
+            import_module(f"cxr_edge.{module}")
+        classifier = loading.result()
     return Model(classifier, test_time_augmentation=test_time_augmentation)
 
 

@@ -4,10 +4,11 @@ It lies below all rooms, because bundles, caches and results are written alike, 
 to take for an input.
 """
 
+import mmap
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -61,3 +62,36 @@ def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> Non
     """
     with open_atomically(path, mode=mode) as file:
         file.write(data)
+
+
+def read_into_memory(path: Path) -> memoryview:
+    """Read a whole file once, into memory of this process alone.
+
+    The memory begins at a page. Large pages are asked for: to fill small ones takes longer than to copy the bytes.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its bytes, for reading. Nothing that happens to the file later changes them.
+
+    Raises:
+        OSError: It cannot be read, or not all of it.
+    """
+    with path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if not size:
+            return memoryview(b"")
+        if hasattr(mmap, "MAP_PRIVATE"):
+            memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        else:
+            memory = mmap.mmap(-1, size)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            with suppress(OSError):  # a kernel without them
+                memory.madvise(mmap.MADV_HUGEPAGE)
+        view, done = memoryview(memory), 0
+        while done < size and (more := file.readinto(view[done:])):
+            done += more
+    if done < size:
+        raise OSError(f"{path}: {done} of {size} bytes could be read")
+    return view.toreadonly()

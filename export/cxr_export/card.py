@@ -4,13 +4,87 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
-from cxr_edge.bundle.manifest import Manifest
-from cxr_export.dataset import Dataset
+from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.bundle.manifest import Manifest, Scope
+from cxr_edge.errors import BundleError, UsageError
 
 _NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "ece": "ECE", "brier": "Brier"}
 _VERDICTS = {True: "met", False: "**missed**", None: ""}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A set of labelled radiographs.
+
+    Attributes:
+        name: What it is called.
+        licence: Under which terms it may be used.
+        citation: What its authors ask to be cited.
+        population: Whose radiographs these are.
+        labelling: Who called them normal or pneumonia, and on what grounds.
+        scope: The limits of the population that DICOM files can be held against; None sets none.
+    """
+
+    name: str
+    licence: str
+    citation: str
+    population: str
+    labelling: str
+    scope: Scope | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Dataset:
+        """Reads a JSON file with exactly the fields above; ``scope`` may be left out.
+
+        Raises:
+            UsageError: The file cannot be read or says something else.
+        """
+        names = [field.name for field in fields(cls)]
+        try:
+            values = json.loads(path.read_text("utf-8"))
+            scope = values.pop("scope", None)
+            return cls(**values, scope=None if scope is None else Scope(**scope))
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"{path}: {error}; expected a JSON object with {', '.join(names)}: all text, but scope an object with"
+                f" {', '.join(Scope.__struct_fields__)}, all lists"
+            ) from error
+
+    def to_json(self) -> dict[str, str]:
+        """The manifest's ``data``: all but the scope, which has its own place there."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "scope"}
+
+
+KERMANY = Dataset(
+    name="Labeled Optical Coherence Tomography (OCT) and Chest X-Ray Images for Classification, version 2",
+    licence="CC BY 4.0",
+    citation=(
+        "Kermany D, Goldbaum M, Cai W, et al. Identifying Medical Diagnoses and Treatable Diseases by Image-Based "
+        "Deep Learning. Cell 172(5):1122-1131, 2018. Data: Mendeley Data, doi:10.17632/rscbjbr9sj.2"
+    ),
+    population="children of 1 to 5 years, one hospital (Guangzhou Women and Children's Medical Center), AP view",
+    labelling=(
+        "read from the radiograph alone by two physicians, test images also by a third; neither microbiology nor "
+        "clinical follow-up stands behind the labels"
+    ),
+    scope=Scope(ages=[1, 5], views=["AP"], body_parts=["CHEST", "THORAX", "LUNG"]),
+)
+
+
+def dataset_of(bundle: Bundle) -> Dataset:
+    """What a bundle says it was trained on.
+
+    Raises:
+        BundleError: The manifest lacks a part of it.
+    """
+    try:
+        return Dataset(**bundle.manifest.data, scope=bundle.manifest.scope)
+    except TypeError as error:
+        raise BundleError(f"{bundle.folder}: manifest.json: data: {error}; export the bundle again") from error
 
 
 def model_card(manifest: Manifest, dataset: Dataset) -> str:
@@ -64,7 +138,7 @@ Recall and specificity in this table are those of the images the thresholds were
   of a right answer (Arun et al. 2021; Saporta et al. 2022).
 
 `golden.npz` holds a few radiographs of the training data's test folder, under that data's licence, with Keras' answers
-to them: `cxr-edge verify` compares them with this machine's.
+to them and the other networks' by ONNX Runtime: `cxr-edge verify` compares them with this machine's.
 """
 
 

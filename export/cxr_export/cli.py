@@ -1,4 +1,4 @@
-"""``cxr-export``: bundle, verify, quantize, calibrate, gate, lungs and card."""
+"""``cxr-export``: bundle, verify, quantize, calibrate, gate, lungs, split, upgrade and card."""
 
 from __future__ import annotations
 
@@ -39,20 +39,22 @@ def bundle(
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
 ) -> None:
     """Convert a trained network and its Grad-CAM to ONNX, with a manifest and a model card."""
-    from cxr_export.dataset import KERMANY, Dataset
-    from cxr_export.folders import check_replaceable
+    from cxr_export.bundle import check_replaceable, write_bundle
+    from cxr_export.card import KERMANY, Dataset
 
     # What is quick to refuse comes before TensorFlow is loaded.
     check_replaceable(out, force=force)
     about = KERMANY if dataset is None else Dataset.read(dataset)
 
-    from cxr_export.bundling import write_bundle
-    from cxr_export.run import Run
+    from cxr_train.runs import Run
 
-    loaded = Run.open(run)
-    made, report = write_bundle(
-        loaded, out, data=loaded.data_folder(data), split=split, dataset=about, version=version, force=force
-    )
+    _ = Run.open(run)
+
+    from cxr_export.convert import Exportable
+
+    network = Exportable.open(run)
+    folder = network.run.data_folder(data)
+    made, report = write_bundle(network, out, data=folder, split=split, dataset=about, version=version, force=force)
     _say({"bundle": made.to_json(), "golden": report.to_json()})
 
 
@@ -60,13 +62,13 @@ def bundle(
 def verify(bundle: BundleFolder, run: RunFolder, data: Data = None, split: Split = "test") -> None:
     """Compare a bundle with the Keras network it was made from, on 64 radiographs and on noise."""
     from cxr_edge.bundle.bundle import Bundle
-    from cxr_export.errors import ParityError
-    from cxr_export.parity import verify as compare
-    from cxr_export.run import Run
+    from cxr_export.bundle import ParityError
+    from cxr_export.bundle import verify as compare
+    from cxr_export.convert import Exportable
 
     opened = Bundle.open(bundle)
-    loaded = Run.open(run)
-    report = compare(opened, loaded, data=loaded.data_folder(data), split=split)
+    network = Exportable.open(run)
+    report = compare(opened, network, data=network.run.data_folder(data), split=split)
     _say(report.to_json())
     if report.faults:
         raise ParityError(f"{bundle}: {'; '.join(report.faults)}; export it again from {run}")
@@ -80,7 +82,7 @@ def quantize(
 ) -> None:
     """Add an int8 classifier to a bundle, with the loss it costs."""
     from cxr_edge.bundle.bundle import Bundle
-    from cxr_export.loss import quantize_bundle
+    from cxr_export.int8 import quantize_bundle
 
     _say(quantize_bundle(Bundle.open(bundle), data=data, split=split).to_json())
 
@@ -92,9 +94,9 @@ def calibrate(
 ) -> None:
     """Put another temperature and other operating points into a bundle; quantize and audit it again afterwards."""
     from cxr_edge.bundle.bundle import Bundle
-    from cxr_export.calibration import recalibrate
+    from cxr_export.attach import recalibrate
 
-    _say(vars(recalibrate(Bundle.open(bundle), calibration)))
+    _say(recalibrate(Bundle.open(bundle), calibration).to_json())
 
 
 @app.command()
@@ -116,9 +118,34 @@ def lungs(
 ) -> None:
     """Have a bundle outline the lungs, so that explanations say how much of the evidence lies in them."""
     from cxr_edge.bundle.bundle import Bundle
-    from cxr_export.lungs import add_lungs
+    from cxr_export.attach import add_lungs
 
     _say(add_lungs(Bundle.open(bundle), run=run).to_json())
+
+
+@app.command()
+def split(
+    bundle: BundleFolder,
+    data: Annotated[Path, typer.Option(help="The Kaggle folder that it was trained on.")],
+) -> None:
+    """Have a bundle of an earlier export state which patients were held out."""
+    from cxr_edge.bundle.bundle import Bundle
+    from cxr_export.attach import add_split
+
+    found = add_split(Bundle.open(bundle), data=data)
+    _say({"seed": found.seed, "learned": len(found.learned), "held_out": len(found.held_out)})
+
+
+@app.command()
+def upgrade(
+    bundle: BundleFolder,
+    version: Annotated[str, typer.Option(help="The bundle's new version.")],
+) -> None:
+    """Write a bundle of an earlier release anew: same weights and answers, present schema, complete self-test."""
+    from cxr_edge.bundle.bundle import Bundle
+    from cxr_export.attach import upgrade_bundle
+
+    _say(upgrade_bundle(Bundle.open(bundle), version=version).to_json())
 
 
 @app.command()
@@ -128,7 +155,7 @@ def card(
 ) -> None:
     """Have a bundle's model card quote an audit of it."""
     from cxr_edge.bundle.bundle import Bundle
-    from cxr_export.audit import add_audit
+    from cxr_export.attach import add_audit
 
     _say(add_audit(Bundle.open(bundle), audit))
 

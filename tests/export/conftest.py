@@ -1,14 +1,18 @@
 """A small run and the bundle exported from it, shared by the tests of the export."""
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
-from small import DATA, small_network, write_run
+from numpy.typing import NDArray
+from small import DATA, SIZE, small_network, write_run
 
 from cxr_edge.bundle.bundle import Bundle
-from cxr_export.bundling import write_bundle
-from cxr_export.dataset import KERMANY
-from cxr_export.run import Run
+from cxr_export.bundle import write_bundle
+from cxr_export.card import KERMANY
+from cxr_export.convert import Exportable
+from cxr_train.dataset import find_samples, read_images
 
 
 @pytest.fixture(scope="session")
@@ -18,16 +22,16 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run(run_folder: Path) -> Run:
-    """That run, loaded."""
-    return Run.open(run_folder)
+def network(run_folder: Path) -> Exportable:
+    """Its network, cut in two."""
+    return Exportable.open(run_folder)
 
 
 @pytest.fixture(scope="session")
-def bundle_folder(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle_folder(network: Exportable, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle exported from it; not to be changed."""
     out = tmp_path_factory.mktemp("bundles") / "small"
-    write_bundle(run, out, data=DATA, split="test", dataset=KERMANY, version="0.1")
+    write_bundle(network, out, data=DATA, split="test", dataset=KERMANY, version="0.1")
     return out
 
 
@@ -35,3 +39,17 @@ def bundle_folder(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle(bundle_folder: Path) -> Bundle:
     """That bundle, opened."""
     return Bundle.open(bundle_folder)
+
+
+@pytest.fixture
+def own(bundle_folder: Path, tmp_path: Path) -> Bundle:
+    """A copy of that bundle, to be changed."""
+    return Bundle.open(shutil.copytree(bundle_folder, tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="session")
+def pixels() -> NDArray[np.uint8]:
+    """The radiographs of the training folder, as the network takes them."""
+    images = read_images(find_samples(DATA, ["train"]), height=SIZE, width=SIZE)
+    images.pixels.flags.writeable = False
+    return images.pixels

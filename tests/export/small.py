@@ -6,6 +6,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from cxr_train.dataset import count_samples, find_samples
+from cxr_train.split import Split
+
 DATA = Path(__file__).parents[1] / "data" / "kermany"
 SIZE = 64
 
@@ -16,7 +19,11 @@ def write_run(folder: Path, network: keras.Model, *, arch: str = "mobilenet") ->
     network.save(folder / "model.keras")
     point = {"threshold": 0.5, "criterion": "by hand", "chosen_on": "nothing", "recall": 0.9, "specificity": 0.8}
     figure = {"value": 0.9, "low": 0.8, "high": 1.0}
+    samples = find_samples(DATA, ["train", "val"])
+    split = Split.of(samples, seed=7)
+    sides = split.sides(samples)
     files = {
+        "split.json": split.to_json(),
         "run.json": {
             "schema": 1,
             "arch": arch,
@@ -24,7 +31,11 @@ def write_run(folder: Path, network: keras.Model, *, arch: str = "mobilenet") ->
             "seed": 7,
             "weights": "none",
             "command": f"cxr-train fit --data {DATA} --out runs/one --seed 7",
-            "data": {"training": {"NORMAL": 3, "PNEUMONIA": 4}, "unreadable": ["a.jpeg", "b.jpeg"]},
+            "data": {
+                "training": count_samples(sides.learned),
+                "validation": count_samples(sides.held_out),
+                "unreadable": ["a.jpeg", "b.jpeg"],
+            },
         },
         "metrics.json": {
             "validation": {

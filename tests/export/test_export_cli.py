@@ -3,15 +3,17 @@
 import json
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 
-import numpy as np
 import pytest
-from small import DATA, SIZE
+from small import DATA
+from typer.testing import CliRunner
 
-from cxr_edge.errors import UsageError
-from cxr_export.dataset import KERMANY, Dataset
-from cxr_export.radiographs import read_split
+from cxr_edge.errors import BundleError, UsageError
+from cxr_export.bundle import ParityError
+from cxr_export.card import KERMANY, Dataset
+from cxr_export.cli import app
+from cxr_train.cli import app as train
 
 
 def _cxr_export(*arguments):
@@ -31,18 +33,29 @@ def test_help_imports_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.slow
-def test_from_run_to_verified_int8_bundle(run_folder, tmp_path):
-    out = tmp_path / "bundle"
-    made = _cxr_export("bundle", "--run", run_folder, "--out", out)
-    assert made.returncode == 0, made.stderr
-    assert json.loads(made.stdout)["golden"]["passed"]
-    assert json.loads(_cxr_export("quantize", out, "--data", DATA).stdout)["images"] == 8
-    verified = _cxr_export("verify", out, "--run", run_folder)
-    assert verified.returncode == 0, verified.stderr
-    assert json.loads(verified.stdout)["passed"]
-    (out / "gradcam.onnx").write_bytes(b"changed")
-    assert _cxr_export("verify", out, "--run", run_folder).returncode == 5
+def said(*arguments):
+    done = CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
+    assert done.exit_code == 0
+    return json.loads(done.stdout)
+
+
+def test_from_run_to_verified_int8_bundle_with_another_calibration(run_folder, tmp_path):
+    out, chosen = tmp_path / "bundle", tmp_path / "calibration.json"
+    assert said("bundle", "--run", run_folder, "--out", out)["golden"]["passed"]
+    options = ["--data", str(DATA), "--bundle", str(out), "--out", str(chosen)]
+    assert CliRunner().invoke(train, ["calibrate", *options], catch_exceptions=False).exit_code == 0
+    assert said("calibrate", out, "--calibration", chosen)["method"] == "temperature"
+    assert said("quantize", out, "--data", DATA)["images"] == 8
+    assert said("gate", out, "--data", DATA)["width"] == 20
+    assert said("split", out, "--data", DATA) == {"seed": 7, "learned": 15, "held_out": 4}
+    with pytest.raises(ParityError, match="probability differs"):  # the run has another calibration
+        said("verify", out, "--run", run_folder)
+    fresh = tmp_path / "fresh"
+    said("bundle", "--run", run_folder, "--out", fresh)
+    assert said("verify", fresh, "--run", run_folder)["passed"]
+    (fresh / "gradcam.onnx").write_bytes(b"changed")
+    with pytest.raises(BundleError):
+        said("verify", fresh, "--run", run_folder)
 
 
 def test_an_error_is_one_line_with_its_exit_code(tmp_path, run_folder):
@@ -59,7 +72,7 @@ def test_an_error_is_one_line_with_its_exit_code(tmp_path, run_folder):
 
 def test_a_data_set_of_ones_own_is_read_from_json(tmp_path):
     path = tmp_path / "about.json"
-    path.write_text(json.dumps({**asdict(KERMANY), "name": "ours"}), "utf-8")
+    path.write_text(json.dumps({**KERMANY.to_json(), "scope": KERMANY.scope.to_json(), "name": "ours"}), "utf-8")
     assert Dataset.read(path) == replace(KERMANY, name="ours")
     path.write_text(json.dumps(KERMANY.to_json()), "utf-8")
     assert Dataset.read(path) == replace(KERMANY, scope=None)
@@ -67,25 +80,3 @@ def test_a_data_set_of_ones_own_is_read_from_json(tmp_path):
         path.write_text(nonsense, "utf-8")
         with pytest.raises(UsageError, match="expected a JSON object with name, licence, citation"):
             Dataset.read(path)
-
-
-def test_a_split_is_read_evenly_from_both_labels():
-    some = read_split(DATA, "train", size=(SIZE, SIZE), count=6)
-    assert some.pixels.shape == (6, SIZE, SIZE)
-    assert some.pixels.dtype == np.float32
-    assert some.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    everything = read_split(DATA, "train", size=(SIZE, SIZE), count=1000)
-    assert len(everything.labels) == len(read_split(DATA, "train", size=(SIZE, SIZE)).labels)
-
-
-def test_unreadable_files_are_counted_and_an_empty_folder_is_refused(tmp_path):
-    (tmp_path / "test" / "NORMAL").mkdir(parents=True)
-    with pytest.raises(UsageError, match="Kaggle folder"):
-        read_split(tmp_path, "test", size=(SIZE, SIZE))
-    (tmp_path / "test" / "NORMAL" / "bad.png").write_bytes(b"x")
-    with pytest.raises(UsageError, match="none of 1 files"):
-        read_split(tmp_path, "test", size=(SIZE, SIZE))
-    good = next((DATA / "test" / "NORMAL").iterdir())
-    (tmp_path / "test" / "NORMAL" / good.name).write_bytes(good.read_bytes())
-    found = read_split(tmp_path, "test", size=(SIZE, SIZE))
-    assert (len(found.pixels), found.unreadable) == (1, 1)

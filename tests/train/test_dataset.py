@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from cxr_edge.errors import UsageError
-from cxr_train.dataset import find_samples, hold_out, patient_of, read_images, read_masks, without_straddlers
+from cxr_train.dataset import Sample, count_samples, find_samples, patient_of, read_images, read_masks, spread
 
 
 @pytest.mark.parametrize(
@@ -11,6 +13,7 @@ from cxr_train.dataset import find_samples, hold_out, patient_of, read_images, r
         ("person1000_bacteria_2931.jpeg", "person1000_bacteria", "bacteria"),
         ("person1000_virus_1681.jpeg", "person1000_virus", "virus"),
         ("IM-0129-0001.jpeg", "IM-0129", "IM"),
+        ("NORMAL2-IM-0588-0001.jpeg", "NORMAL2-IM-0588", "NORMAL2-IM"),
         ("NORMAL2-IM-0588-0001-0002.jpeg", "NORMAL2-IM-0588", "NORMAL2-IM"),
         ("scan 7.png", "scan 7", "other"),
     ],
@@ -24,6 +27,7 @@ def test_finds_every_image_with_its_label_and_split(kermany):
     assert len(samples) == 28
     assert sum(s.label for s in samples) == 14
     assert {s.split for s in samples} == {"train", "val", "test"}
+    assert count_samples(samples) == {"NORMAL": 14, "PNEUMONIA": 14, "patients": 27}
 
 
 @pytest.mark.parametrize("missing", ["train", "val/NORMAL"])
@@ -41,30 +45,16 @@ def test_an_empty_class_is_refused_by_name(kermany_copy):
         find_samples(kermany_copy)
 
 
-def test_a_patient_or_copy_in_test_is_dropped_from_train(kermany_copy):
-    first = min((kermany_copy / "test" / "PNEUMONIA").iterdir())
-    patient = first.name.rsplit("_", 1)[0]
-    train = kermany_copy / "train" / "PNEUMONIA"
-    (train / f"{patient}_9999.jpeg").write_bytes(min(train.iterdir()).read_bytes())
-    (train / "person7777_virus_1.jpeg").write_bytes(first.read_bytes())
-    samples = find_samples(kermany_copy)
-    kept, found = without_straddlers(samples)
-    assert len(kept) == len(samples) - 2
-    assert {each.reason for each in found} == {"patient", "digest"}
-    assert all("train" in str(path) for each in found for path in each.dropped)
-
-
-def test_nobody_is_on_both_sides_of_the_split(kermany_copy):
-    train = kermany_copy / "train" / "NORMAL"
-    for path in sorted(train.iterdir()):
-        (train / f"{path.stem}-0009.jpeg").write_bytes(path.read_bytes() + b"\0")
-        (train / f"IM-9{path.stem[-7:-5]}9-0001.jpeg").write_bytes(path.read_bytes())
-    samples = [s for s in find_samples(kermany_copy) if s.split != "test"]
-    learned, held = hold_out(samples, fraction=0.4, seed=3)
-    assert len(learned) + len(held) == len(samples)
-    assert held
-    assert not {s.patient for s in learned} & {s.patient for s in held}
-    assert not {s.digest for s in learned} & {s.digest for s in held}
+@pytest.mark.parametrize(
+    ("normal", "pneumonia", "count", "expected"),
+    [(10, 10, 6, (3, 3)), (1, 10, 6, (1, 5)), (10, 1, 6, (5, 1)), (2, 3, 99, (2, 3))],
+)
+def test_samples_are_spread_evenly_over_both_labels(normal, pneumonia, count, expected):
+    samples = [Sample(Path(f"{n}.png"), int(n >= normal), "train", "", "", "") for n in range(normal + pneumonia)]
+    chosen = spread(samples, count)
+    assert tuple(sum(s.label == label for s in chosen) for label in (0, 1)) == expected
+    assert chosen[0] == samples[0]
+    assert chosen[-1] == samples[-1]
 
 
 def test_an_unreadable_image_is_listed_and_left_out(kermany_copy):
@@ -72,8 +62,15 @@ def test_an_unreadable_image_is_listed_and_left_out(kermany_copy):
     broken.write_bytes(b"not a jpeg")
     images = read_images([s for s in find_samples(kermany_copy) if s.split == "train"])
     assert [path for path, _ in images.unreadable] == [broken]
-    assert images.pixels.shape == (16, 224, 224)
-    assert images.pixels.dtype == np.uint8
+    assert images.pixels.shape == images.inputs.shape == (16, 224, 224)
+    assert (images.pixels.dtype, images.inputs.dtype) == (np.uint8, np.float32)
+
+
+def test_a_label_without_a_readable_image_is_refused(kermany_copy):
+    for path in (kermany_copy / "val" / "NORMAL").iterdir():
+        path.write_bytes(b"not a jpeg")
+    with pytest.raises(UsageError, match="no readable NORMAL image"):
+        read_images(find_samples(kermany_copy, ["val"]))
 
 
 def test_masks_are_found_by_name_and_unknown_elsewhere(kermany, lungmasks):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_curve
 
 from cxr_edge.bundle.manifest import Calibration, OperatingPoint
+from cxr_train.dataset import Images
+from cxr_train.perturbations import variants
 
 Floats = NDArray[np.float64]
+SMALLEST_SCALE = 1e-3
+"""Of a network that tells the classes apart no better than chance: all its probabilities are then near one half."""
 
 
 def calibrated(calibration: Calibration, logodds: NDArray[np.floating]) -> Floats:
@@ -36,7 +40,7 @@ def fit_temperature(logodds: NDArray[np.floating], labels: NDArray[np.int32], *,
     model = LogisticRegression(C=np.inf, fit_intercept=False, class_weight="balanced", max_iter=1000)
     variants = np.atleast_2d(np.asarray(logodds, np.float64))
     scale = min(float(model.fit(variant[:, None], labels).coef_[0, 0]) for variant in variants)
-    return Calibration("temperature", scale, 0.0, chosen_on)
+    return Calibration("temperature", max(scale, SMALLEST_SCALE), 0.0, chosen_on)
 
 
 def label_trust(logodds: NDArray[np.floating], labels: NDArray[np.int32]) -> Floats:
@@ -107,16 +111,37 @@ def operating_points(
     for name, (row, criterion) in choices.items():
         threshold = _between(thresholds, row)
         called = scores >= threshold
-        points[name] = asdict(
-            OperatingPoint(
-                threshold,
-                criterion + note,
-                chosen_on,
-                float(called[truth == 1].mean()),
-                float(1 - called[truth == 0].mean()),
-            )
-        )
+        points[name] = OperatingPoint(
+            threshold,
+            criterion + note,
+            chosen_on,
+            float(called[truth == 1].mean()),
+            float(1 - called[truth == 0].mean()),
+        ).to_json()
     return {"default": next(iter(points)), "points": points}
+
+
+def choose(score: Callable[[NDArray[np.uint8]], NDArray[np.float32]], images: Images) -> dict[str, Any]:
+    """Chooses the temperature and the operating points of any network.
+
+    Args:
+        score: Images uint8 [N, H, W] → uncalibrated log-odds [N].
+        images: Radiographs of patients that it did not learn from; perturbed copies are made of them.
+
+    Returns:
+        ``calibration`` and ``operating_points``, in the manifest's form.
+    """
+    scores = np.stack([score(pixels) for pixels in variants(images.pixels)])
+    copies = len(scores) - 1
+    chosen_on = f"{len(images.samples)} radiographs of held-out training patients and {copies} perturbed copies of each"
+    calibration = fit_temperature(scores, images.labels, chosen_on=chosen_on)
+    points = operating_points(
+        calibrated(calibration, scores),
+        images.labels,
+        chosen_on=chosen_on,
+        trust=label_trust(scores.mean(axis=0), images.labels),
+    )
+    return {"calibration": calibration.to_json(), "operating_points": points}
 
 
 def _robust_t(scores: Floats, *, freedom: float = 4.0) -> Any:

@@ -56,7 +56,7 @@ def network(
 ) -> None:
     """Write a bundle's network as a Keras model, which fit --weights goes on from."""
     from cxr_edge.bundle.bundle import Bundle
-    from cxr_train.from_bundle import write_network
+    from cxr_train.network import write_network
 
     difference = write_network(Bundle.open(bundle), out)
     typer.echo(f"{out}: log-odds within {difference:.1g} of the bundle's")
@@ -75,7 +75,7 @@ def calibrate(
     if (run is None) == (bundle is None) or (bundle is None) != (out is None):
         raise UsageError("name either --run RUN, or --bundle BUNDLE with --out FILE")
 
-    from cxr_train.training import calibrate_again, calibrate_bundle
+    from cxr_train.evaluation import calibrate_again, calibrate_bundle
 
     if run is not None:
         calibrate_again(run=run, data=data)
@@ -90,7 +90,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, val or test, as published.")] = "test",
 ) -> None:
     """Measure a trained network on a published split; nothing is chosen on it."""
-    from cxr_train.training import evaluate_split
+    from cxr_train.evaluation import evaluate_split
 
     evaluate_split(run=run, data=data, split=split)
 
@@ -164,7 +164,7 @@ def lungs(
     force: Annotated[bool, typer.Option("--force", help="Start anew in an --out that already holds a run.")] = False,
 ) -> None:
     """Train the small network that outlines the lungs, and measure it on held-out patients."""
-    from cxr_train.lung_training import train_lungs
+    from cxr_train.lungs import train_lungs
 
     train_lungs(data=data, masks=masks, out=out, epochs=epochs, seed=seed, force=force)
 

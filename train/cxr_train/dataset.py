@@ -1,12 +1,12 @@
-"""The folder of radiographs: what is in it, who is in it, and what must not straddle its splits."""
+"""The folder of radiographs: which files it holds, what their names say, and their pixels as the network takes them."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from cxr_edge.errors import InputError, UsageError
 from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.reading.decode import read_radiograph
+from cxr_edge.reading.formats import SUFFIXES as SUFFIXES  # noqa: PLC0414  # other modules take it from here
+from cxr_edge.reading.inputs import holds_image
 
 LABELS = ("NORMAL", "PNEUMONIA")
 SPLITS = ("train", "val", "test")
-SUFFIXES = {".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".dcm"}
 
 # File names of the Kermany set carry the child's number, which restarts per kind of pneumonia.
 _PATIENT = re.compile(r"(?P<person>person\d+_(?P<kind>bacteria|virus))|(?P<normal>(?P<series>(?:NORMAL2-)?IM)-\d+)")
@@ -46,16 +47,6 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Straddle:
-    """Samples that occur in more than one published split: by patient or by content."""
-
-    reason: str
-    key: str
-    splits: tuple[str, ...]
-    dropped: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
 class Images:
     """Decoded samples.
 
@@ -70,6 +61,11 @@ class Images:
     pixels: NDArray[np.uint8]
     unreadable: tuple[tuple[Path, str], ...]
     sizes: NDArray[np.int32]
+
+    @property
+    def inputs(self) -> NDArray[np.float32]:
+        """The pixels as a network takes them, float32 [N, H, W] in 0..255."""
+        return self.pixels.astype(np.float32)
 
     @property
     def labels(self) -> NDArray[np.int32]:
@@ -107,7 +103,7 @@ def find_samples(data: Path, splits: Sequence[str] = SPLITS) -> list[Sample]:
             folder = data / split / name
             if not folder.is_dir():
                 raise UsageError(f"{data}: has no folder {split}/{name}; {layout}")
-            files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+            files = sorted(path for path in folder.iterdir() if holds_image(path))
             if not files:
                 raise UsageError(f"{folder}: holds no image ({', '.join(sorted(SUFFIXES))}); each class needs some")
             for path in files:
@@ -117,61 +113,30 @@ def find_samples(data: Path, splits: Sequence[str] = SPLITS) -> list[Sample]:
     return samples
 
 
-def without_straddlers(samples: Sequence[Sample]) -> tuple[list[Sample], list[Straddle]]:
-    """Drops what would leak from one split into another: the copy in test stays, then the one in val.
-
-    Returns:
-        The samples that stay, and a report of what was dropped for which patient or content.
-    """
-    rank = {"test": 0, "val": 1, "train": 2}
-    kept, found = list(samples), []
-    for reason in ("patient", "digest"):
-        groups: dict[str, list[Sample]] = defaultdict(list)
-        for sample in kept:
-            groups[getattr(sample, reason)].append(sample)
-        for key, group in groups.items():
-            splits = sorted({sample.split for sample in group}, key=rank.__getitem__)
-            # val and train are pooled and split again by patient, so only the border to test can leak.
-            if len(splits) > 1 and splits[0] == "test":
-                lost = tuple(sample.path for sample in group if sample.split != "test")
-                found.append(Straddle(reason, key, tuple(splits), lost))
-                kept = [sample for sample in kept if sample.path not in set(lost)]
-    return kept, found
+def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """Chooses evenly spaced samples, at most ``count``, as many of each label where there are enough."""
+    by_label = [[sample for sample in samples if sample.label == label] for label in (0, 1)]
+    # A label with fewer files than its half leaves the rest to the other.
+    first = max(min(len(by_label[0]), count // 2), count - len(by_label[1]))
+    out = []
+    for entries, wanted in zip(by_label, (first, count - first), strict=True):
+        rows = np.linspace(0, len(entries) - 1, min(wanted, len(entries))).astype(int)
+        out += [entries[row] for row in rows]
+    return out
 
 
-def hold_out(samples: Sequence[Sample], *, fraction: float, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """Splits train and val samples into two by patient, with the same share of every family.
-
-    Copies of one image under two patients' names stay together.
-
-    Args:
-        samples: Everything that is not test.
-        fraction: Share of the patients of each family that is held out.
-        seed: Decides which.
-
-    Returns:
-        The samples to train on and those held out.
-    """
-    owner: dict[str, str] = {}
-    group: dict[str, str] = {}
-    for sample in samples:
-        first = owner.setdefault(sample.digest, sample.patient)
-        group[sample.patient] = group.get(first, first)
-    grouped = [replace(sample, patient=group[sample.patient]) for sample in samples]
-    families: dict[str, set[str]] = defaultdict(set)
-    for sample in grouped:
-        families[f"{sample.label}-{sample.family}"].add(sample.patient)
-    rng = np.random.default_rng(seed)
-    held: set[str] = set()
-    for family in sorted(families):
-        patients = sorted(families[family])
-        count = max(1, round(fraction * len(patients))) if len(patients) > 1 else 0
-        held.update(rng.permutation(patients)[:count].tolist())
-    return [s for s in grouped if s.patient not in held], [s for s in grouped if s.patient in held]
+def count_samples(samples: Sequence[Sample]) -> Mapping[str, int]:
+    """Counts samples by label's name, and ``patients``."""
+    by_label = Counter(LABELS[sample.label] for sample in samples)
+    return {**{name: by_label[name] for name in LABELS}, "patients": len({sample.patient for sample in samples})}
 
 
 def read_images(samples: Sequence[Sample], *, height: int = 224, width: int = 224) -> Images:
-    """Decodes samples with the runtime's own decoder and preprocessing; unreadable files are listed and left out."""
+    """Decodes samples with the runtime's own decoder and preprocessing; unreadable files are listed and left out.
+
+    Raises:
+        UsageError: No image of a label can be read.
+    """
     pixels, kept, unreadable, sizes = [], [], [], []
     for sample in samples:
         try:
@@ -182,9 +147,9 @@ def read_images(samples: Sequence[Sample], *, height: int = 224, width: int = 22
         pixels.append(np.rint(to_input(radiograph, height=height, width=width)).astype(np.uint8))
         sizes.append(radiograph.pixels.shape)
         kept.append(sample)
-    counts = Counter(sample.label for sample in kept)
-    for label, name in enumerate(LABELS):
-        if not counts[label]:
+    counts = count_samples(kept)
+    for name in LABELS:
+        if not counts[name]:
             raise UsageError(f"no readable {name} image among {len(samples)} files ({len(unreadable)} unreadable)")
     return Images(tuple(kept), np.stack(pixels), tuple(unreadable), np.array(sizes, np.int32))
 
@@ -194,6 +159,9 @@ def read_masks(samples: Sequence[Sample], masks: Path, *, height: int = 224, wid
 
     Returns:
         uint8 [N, H, W]: 0 outside, 255 lung, 127 unknown; all 127 where a sample has no mask.
+
+    Raises:
+        UsageError: No sample has a mask there.
     """
     out = np.full((len(samples), height, width), 127, np.uint8)
     for row, sample in zip(out, samples, strict=True):
@@ -206,3 +174,8 @@ def read_masks(samples: Sequence[Sample], masks: Path, *, height: int = 224, wid
     if (out == 127).all():
         raise UsageError(f"{masks}: no mask matches; expected <split>/<label>/<image stem>.png in it")
     return out
+
+
+def noise(count: int, *, size: tuple[int, int], seed: int = 0) -> NDArray[np.float32]:
+    """White noise in whole grey levels, float32 [count, height, width] in 0..255."""
+    return np.random.default_rng(seed).integers(0, 256, (count, *size)).astype(np.float32)

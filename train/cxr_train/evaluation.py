@@ -1,91 +1,36 @@
-"""A trained run against a split: calibrated, measured with intervals, drawn."""
+"""A network against radiographs of patients that it did not learn from: calibrated, measured, drawn."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 
+from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.bundle.manifest import Calibration
-from cxr_edge.errors import InputError
-from cxr_edge.files import write_atomically
-from cxr_train.calibration import calibrated, fit_temperature, label_trust, operating_points
-from cxr_train.dataset import Images
-from cxr_train.fit import MODEL_FILE, Validation, logodds
-from cxr_train.metrics import bootstrapped, by_group, confusion, figures
-from cxr_train.perturbations import variants
+from cxr_edge.errors import UsageError
+from cxr_edge.prediction.classifier import Classifier
+from cxr_train.calibration import calibrated, choose
+from cxr_train.dataset import LABELS, SPLITS, Images, Sample, count_samples, find_samples, read_images
+from cxr_train.metrics import measure
 from cxr_train.plots import evaluation_figures
+from cxr_train.runs import CALIBRATION_FILE, METRICS_FILE, Run, read_json, write_json
+from cxr_train.split import Split, derive_split, describe_misfit, split_of_bundle
 
-CALIBRATION_FILE = "calibration.json"
-METRICS_FILE = "metrics.json"
-RUN_FILE = "run.json"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run folder with a trained network in it.
-
-    Attributes:
-        path: The folder.
-        network: The Keras model.
-        settings: ``run.json``.
-    """
-
-    path: Path
-    network: Any
-    settings: Mapping[str, Any]
-
-    @classmethod
-    def open(cls, path: Path) -> Run:
-        """Loads a run.
-
-        Raises:
-            InputError: The folder is not one that ``cxr-train fit`` wrote, or holds no checkpoint yet.
-        """
-        for name in (RUN_FILE, MODEL_FILE):
-            if not (path / name).is_file():
-                raise InputError(
-                    f"{path}: has no {name}; expected a folder written by cxr-train fit --out",
-                    kind="not-found",
-                )
-        return cls(path, keras.saving.load_model(path / MODEL_FILE, compile=False), read_json(path / RUN_FILE))
+console = Console(stderr=True, highlight=False)
+_HELD_OUT = "held-out patients of train and val"
 
 
-def calibrate(run: Run, validation: Validation) -> None:
-    """Chooses the temperature and the operating points on the held-out radiographs and their perturbed copies."""
-    chosen = choose(lambda images: logodds(run.network, images), validation)
-    write_json(run.path / CALIBRATION_FILE, chosen)
+def calibrate(run: Run, images: Images) -> None:
+    """Chooses the temperature and the operating points of a run and measures it, both on held-out radiographs."""
+    from cxr_train.network import logodds  # seconds to import
 
-
-def choose(score: Callable[[NDArray[np.uint8]], NDArray[np.float32]], validation: Validation) -> dict[str, Any]:
-    """Chooses the temperature and the operating points of any network.
-
-    Args:
-        score: Images uint8 [N, H, W] → uncalibrated log-odds [N].
-        validation: Radiographs of patients that it did not learn from.
-
-    Returns:
-        ``calibration`` and ``operating_points``, in the manifest's form.
-    """
-    scores = np.stack([score(images) for images in variants(validation.pixels)])
-    copies = len(scores) - 1
-    chosen_on = (
-        f"{len(validation.labels)} radiographs of held-out training patients and {copies} perturbed copies of each"
-    )
-    calibration = fit_temperature(scores, validation.labels, chosen_on=chosen_on)
-    points = operating_points(
-        calibrated(calibration, scores),
-        validation.labels,
-        chosen_on=chosen_on,
-        trust=label_trust(scores.mean(axis=0), validation.labels),
-    )
-    return {"calibration": asdict(calibration), "operating_points": points}
+    write_json(run.path / CALIBRATION_FILE, choose(lambda pixels: logodds(run.network, pixels), images))
+    _report(evaluate(run, images, split="validation"), _HELD_OUT)
 
 
 def evaluate(run: Run, images: Images, *, split: str) -> dict[str, Any]:
@@ -99,7 +44,9 @@ def evaluate(run: Run, images: Images, *, split: str) -> dict[str, Any]:
     Returns:
         What was added.
     """
-    chosen = read_json(run.path / CALIBRATION_FILE)
+    from cxr_train.network import logodds  # seconds to import
+
+    chosen = run.calibration
     scores = logodds(run.network, images.pixels)
     result = measure(scores, images, chosen)
     path = run.path / METRICS_FILE
@@ -116,48 +63,105 @@ def evaluate(run: Run, images: Images, *, split: str) -> dict[str, Any]:
     return result
 
 
-def measure(
-    scores: NDArray[np.float32], images: Images, chosen: Mapping[str, Any], *, resamples: int = 1000, seed: int = 0
-) -> dict[str, Any]:
-    """Measures log-odds against the truth at the default operating point.
+def calibrate_again(*, run: Path, data: Path) -> None:
+    """Chooses temperature and operating points of a run anew, on the patients that its training held out.
+
+    Raises:
+        UsageError: The folder is not as expected, or holds none of these patients.
+        RunError: ``run`` is no run with a trained network.
+    """
+    opened, samples = Run.open(run), find_samples(data)
+    split = opened.split or derive_split(opened.record, samples, run)
+    calibrate(opened, _held_out(split, samples, data, opened.network.input_shape[1:]))
+
+
+def calibrate_bundle(*, bundle: Path, data: Path, out: Path) -> None:
+    """Chooses them for a bundle, without Keras, and measures it there and on the test folder.
+
+    Writes a JSON file for ``cxr-export calibrate``.
+
+    Raises:
+        UsageError: The folder is not as expected or holds none of the held-out patients, or ``out`` is another file.
+        BundleError: ``bundle`` is none.
+    """
+    if out.exists() and not (out.is_file() and b'"operating_points"' in out.read_bytes()):
+        raise UsageError(f"{out}: is there already and no calibration; name another file with --out")
+    opened, samples = Bundle.open(bundle), find_samples(data)
+    size = opened.manifest.input.height, opened.manifest.input.width
+    images = _held_out(split_of_bundle(opened, samples), samples, data, size)
+    test = read([sample for sample in samples if sample.split == "test"], "test", size=size)
+    classifier = Classifier(opened, gate=False)
+
+    def score(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        batches = (pixels[start : start + 16].astype(np.float32) for start in range(0, len(pixels), 16))
+        return np.concatenate([classifier.logodds(batch) for batch in batches])
+
+    chosen = choose(score, images)
+    metrics = {
+        name: measure(score(each.pixels), each, chosen) for name, each in (("validation", images), ("test", test))
+    }
+    write_json(out, {"bundle": opened.digest, **chosen, "metrics": metrics})
+    _report(metrics["validation"], _HELD_OUT)
+
+
+def evaluate_split(*, run: Path, data: Path, split: str) -> None:
+    """Measures a run on a published split and adds the figures to its folder.
+
+    Raises:
+        UsageError: There is no such split, or the folder is not as expected.
+        RunError: ``run`` is no finished run.
+    """
+    if split not in SPLITS:
+        raise UsageError(f"unknown split {split!r}: choose from {', '.join(SPLITS)}")
+    opened = Run.open(run)
+    _ = opened.calibration
+    samples = find_samples(data, [split])
+    seen = len(opened.split.sides(samples).learned) if opened.split else 0
+    if seen:
+        _warn(f"{seen} of {len(samples)} radiographs are of patients that the network learned from")
+    _report(evaluate(opened, read(samples, split, size=opened.network.input_shape[1:]), split=split), split)
+
+
+def read(samples: Sequence[Sample], name: str, *, size: tuple[int, int] = (224, 224)) -> Images:
+    """Decodes samples and says how many there are, and which could not be read.
 
     Args:
-        scores: Uncalibrated log-odds of PNEUMONIA, [N].
-        images: What they were given for.
-        chosen: From `choose`.
-        resamples: Bootstrap samples.
-        seed: Of the bootstrap.
+        samples: What to decode.
+        name: What to call them.
+        size: Height and width of the network's input.
 
-    Returns:
-        The figures of one split as they stand in ``metrics.json``.
+    Raises:
+        UsageError: No image of a label can be read.
     """
-    name = chosen["operating_points"]["default"]
-    threshold = chosen["operating_points"]["points"][name]["threshold"]
-    labels, probability = images.labels, calibrated(Calibration(**chosen["calibration"]), scores)
-    estimates = bootstrapped(labels, probability, images.patients, threshold, resamples=resamples, seed=seed)
-    return {
-        "images": {"NORMAL": int((labels == 0).sum()), "PNEUMONIA": int((labels == 1).sum())},
-        "patients": len(set(images.patients)),
-        "operating_point": name,
-        "threshold": threshold,
-        "metrics": {key: estimate.to_json() for key, estimate in estimates.items()},
-        "confusion": confusion(labels, probability, threshold).tolist(),
-        "interval": f"95 %, {resamples} bootstrap samples of patients, seed {seed}",
-        "by_family": by_group(
-            [sample.family for sample in images.samples],
-            lambda rows: {
-                "images": int(rows.sum()),
-                "accuracy": figures(labels[rows], probability[rows], threshold)["accuracy"],
-            },
-        ),
-    }
+    with console.status(f"reading {len(samples)} {name} images"):
+        images = read_images(samples, height=size[0], width=size[1])
+    found = count_samples(images.samples)
+    by_label = ", ".join(f"{found[label]} {label}" for label in LABELS)
+    console.print(f"{name}: {by_label}, {found['patients']} patients")
+    for path, reason in images.unreadable:
+        _warn(f"  skipped {path.name}: {reason}")
+    if images.unreadable:
+        _warn(f"  {len(images.unreadable)} unreadable images skipped")
+    return images
 
 
-def read_json(path: Path) -> Any:
-    """Parses a JSON file of a run."""
-    return json.loads(path.read_text("utf-8"))
+def _held_out(split: Split, samples: Sequence[Sample], data: Path, size: tuple[int, int]) -> Images:
+    sides = split.sides([sample for sample in samples if sample.split != "test"])
+    if not sides.held_out:
+        raise UsageError(
+            f"{data}: holds none of the {len(split.held_out)} patients that the training held out;"
+            " point --data at the folder that it was trained on"
+        )
+    for sentence in describe_misfit(split, sides):
+        _warn(sentence)
+    return read(sides.held_out, "held-out", size=size)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file of a run, whole or not at all."""
-    write_atomically(path, json.dumps(value, indent=2).encode() + b"\n")
+def _report(result: Mapping[str, Any], name: str) -> None:
+    console.print(f"{name}: {result['images']}, threshold {result['threshold']:.4f} ({result['operating_point']})")
+    for key, estimate in result["metrics"].items():
+        console.print(f"  {key:12} {estimate['value']:.4f}  ({estimate['low']:.4f} to {estimate['high']:.4f})")
+
+
+def _warn(sentence: str) -> None:
+    console.print(sentence, style="yellow", markup=False)

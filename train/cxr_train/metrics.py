@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
+
+from cxr_edge.bundle.manifest import Calibration
+from cxr_train.calibration import calibrated
+from cxr_train.dataset import Images, count_samples
 
 Floats = NDArray[np.float64]
 
@@ -167,3 +171,41 @@ def _estimate(value: float, drawn: Sequence[float]) -> Estimate:
 
 def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else np.nan
+
+
+def measure(
+    scores: NDArray[np.float32], images: Images, chosen: Mapping[str, Any], *, resamples: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """Measures log-odds against the truth at the default operating point.
+
+    Args:
+        scores: Uncalibrated log-odds of PNEUMONIA, [N].
+        images: What they were given for.
+        chosen: ``calibration`` and ``operating_points``, from `choose`.
+        resamples: Bootstrap samples.
+        seed: Of the bootstrap.
+
+    Returns:
+        The figures of one split as they stand in ``metrics.json``.
+    """
+    name = chosen["operating_points"]["default"]
+    threshold = chosen["operating_points"]["points"][name]["threshold"]
+    labels, probability = images.labels, calibrated(Calibration(**chosen["calibration"]), scores)
+    estimates = bootstrapped(labels, probability, images.patients, threshold, resamples=resamples, seed=seed)
+    counts = dict(count_samples(images.samples))
+    return {
+        "patients": counts.pop("patients"),
+        "images": counts,
+        "operating_point": name,
+        "threshold": threshold,
+        "metrics": {key: estimate.to_json() for key, estimate in estimates.items()},
+        "confusion": confusion(labels, probability, threshold).tolist(),
+        "interval": f"95 %, {resamples} bootstrap samples of patients, seed {seed}",
+        "by_family": by_group(
+            [sample.family for sample in images.samples],
+            lambda rows: {
+                "images": int(rows.sum()),
+                "accuracy": figures(labels[rows], probability[rows], threshold)["accuracy"],
+            },
+        ),
+    }

@@ -10,9 +10,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
+
 from cxr_edge.bundle.manifest import SCHEMA, FileRecord, Manifest
 from cxr_edge.errors import BundleError
-from cxr_edge.files import write_atomically
+from cxr_edge.files import read_into_memory, write_atomically
 
 DEFAULT = Path(__file__).parents[1] / "bundles" / "pneumonia-mobilenet"
 _MANIFEST = "manifest.json"
@@ -24,11 +26,13 @@ class Network:
     """A network of an opened bundle.
 
     Attributes:
-        data: The bytes of its ONNX file.
-        sha256: Their hash in hexadecimal.
+        path: Where its ONNX file was read.
+        content: What was read.
+        sha256: The hash of these bytes in hexadecimal.
     """
 
-    data: bytes
+    path: Path
+    content: memoryview
     sha256: str
 
 
@@ -40,13 +44,13 @@ class Bundle:
         folder: Where it is.
         manifest: What it says about itself.
         digest: SHA-256 of ``manifest.json`` in hexadecimal: the bundle's identity.
-        contents: The bytes of its files by name: those that were hashed when it was opened. Nothing is read again.
+        contents: Its files by name, as they were read and hashed when it was opened. Nothing is read again.
     """
 
     folder: Path
     manifest: Manifest
     digest: str
-    contents: Mapping[str, bytes]
+    contents: Mapping[str, memoryview]
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] | None = None) -> "Bundle":
@@ -65,18 +69,15 @@ class Bundle:
             with (folder / _MANIFEST).open("rb") as file:
                 raw = file.read(_LARGEST_MANIFEST)
         except OSError as error:
-            raise BundleError(f"{folder}: no bundle here (its {_MANIFEST} cannot be read); {cure}") from error
+            raise BundleError(f"no bundle here (its {_MANIFEST} cannot be read)", cure=cure, path=folder) from error
         try:
             manifest = Manifest.from_bytes(raw)
-        except BundleError as error:
-            raise BundleError(f"{folder}: {error}") from error
-        try:
             _refuse_strangers(folder, manifest.files)
             contents = _read_files(folder, manifest.files)
         except OSError as error:
-            raise BundleError(f"{folder}: cannot be read ({error.strerror}); {cure}") from error
+            raise BundleError(f"cannot be read ({error.strerror})", cure=cure, path=folder) from error
         except BundleError as error:
-            raise BundleError(f"{folder}: {error}; {cure}") from error
+            raise BundleError(error.problem, cure=error.cure or cure, path=folder) from error
         return cls(folder, manifest, hashlib.sha256(raw).hexdigest(), contents)
 
     def path(self, name: str) -> Path:
@@ -86,7 +87,8 @@ class Bundle:
             BundleError: The manifest names no such file.
         """
         if name not in self.manifest.files:
-            raise BundleError(f"{self.folder}: the bundle has no {name}; it has {', '.join(self.manifest.files)}")
+            there = ", ".join(self.manifest.files)
+            raise BundleError(f"the bundle has no {name}", cure=f"it has {there}", path=self.folder)
         return self.folder / name
 
     def model(self, name: str) -> bytes:
@@ -96,7 +98,7 @@ class Bundle:
             BundleError: The manifest names no such file.
         """
         self.path(name)
-        return self.contents[name]
+        return bytes(self.contents[name])
 
     def network(self, name: str) -> Network:
         """Give one of the bundle's networks, ready for a session.
@@ -104,7 +106,7 @@ class Bundle:
         Raises:
             BundleError: The manifest names no such file.
         """
-        return Network(self.model(name), self.manifest.files[name].sha256)
+        return Network(self.path(name), self.contents[name], self.manifest.files[name].sha256)
 
     def with_network(self, name: str, data: bytes) -> "Bundle":
         """Give the same bundle with another network in the place of one of its own, in memory only.
@@ -118,8 +120,8 @@ class Bundle:
         """
         self.path(name)
         files = {**self.manifest.files, name: FileRecord(hashlib.sha256(data).hexdigest(), len(data))}
-        contents = MappingProxyType({**self.contents, name: data})
-        return replace(self, manifest=replace(self.manifest, files=files), contents=contents)
+        contents = MappingProxyType({**self.contents, name: memoryview(data)})
+        return replace(self, manifest=msgspec.structs.replace(self.manifest, files=files), contents=contents)
 
     def to_json(self) -> dict[str, str]:
         """Give what a record says about the bundle that answered."""
@@ -147,7 +149,7 @@ def write_manifest(folder: Path, values: dict[str, Any]) -> Manifest:
     try:
         text = json.dumps({**values, "schema": SCHEMA, "files": files}, indent=2, allow_nan=False) + "\n"
     except ValueError as error:
-        raise BundleError(f"{_MANIFEST}: {error}: it may hold no NaN and no infinity") from error
+        raise BundleError(f"{_MANIFEST}: {error}: it may hold no NaN and no infinity", path=folder) from error
     manifest = Manifest.from_bytes(text.encode())
     write_atomically(folder / _MANIFEST, text.encode())
     return manifest
@@ -161,12 +163,12 @@ def _refuse_strangers(folder: Path, files: Mapping[str, FileRecord]) -> None:
     """
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name not in files and entry.name != _MANIFEST:
-            raise BundleError(f"{entry.name!a} lies there, which the manifest does not name: remove it")
+            raise BundleError(f"{entry.name!a} lies there, which the manifest does not name", cure="remove it")
         if not entry.is_file():
             raise BundleError(f"{entry.name} is not a file")
 
 
-def _read_files(folder: Path, files: Mapping[str, FileRecord]) -> Mapping[str, bytes]:
+def _read_files(folder: Path, files: Mapping[str, FileRecord]) -> Mapping[str, memoryview]:
     """Read and hash the files in two threads; whatever goes wrong in one of them is raised here.
 
     Raises:
@@ -178,12 +180,12 @@ def _read_files(folder: Path, files: Mapping[str, FileRecord]) -> Mapping[str, b
     return MappingProxyType({name: reading[name].result() for name in sorted(files)})
 
 
-def _read(path: Path, record: FileRecord) -> bytes:
+def _read(path: Path, record: FileRecord) -> memoryview:
     try:
-        with path.open("rb") as file:
-            data = file.read(record.bytes + 1)
+        fits = path.stat().st_size == record.bytes  # what is much too large is not read
+        data = read_into_memory(path) if fits else memoryview(b"")
     except OSError as error:
         raise BundleError(f"{path.name} is missing or cannot be read ({error.strerror})") from error
-    if len(data) != record.bytes or hashlib.sha256(data).hexdigest() != record.sha256:
+    if not fits or len(data) != record.bytes or hashlib.sha256(data).hexdigest() != record.sha256:
         raise BundleError(f"{path.name} is not the file that the manifest describes")
     return data

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cxr_edge.commands import options
 from cxr_edge.text import printable
 
 
@@ -15,12 +16,16 @@ def report(
     formats: Annotated[
         str, typer.Option(metavar="csv,parquet,html", help="What to write, separated by commas.")
     ] = "csv,html",
+    skip_bad: options.SkipBad = False,
 ) -> None:
     """Write the tables and the report of a scan again, from its journal alone.
 
     Writes results.csv, results.parquet and report.html into DIR, each as a whole or not at all.
     """
-    from cxr_edge.report import write_reports
+    from cxr_edge.report import parse_formats, write_reports
 
-    for path in write_reports(folder, formats=[name.strip() for name in formats.split(",")]):
+    written = write_reports(folder, formats=parse_formats(formats), skip_bad=skip_bad)
+    for path in written.files:
         typer.echo(printable(str(path)))
+    if written.left_out:
+        typer.echo(f"{written.left_out} lines were no records; they are in results.bad.jsonl.", err=True)

@@ -1,4 +1,4 @@
-"""``cxr-edge verify``: is the bundle what was made, and does this machine answer as Keras did?"""
+"""``cxr-edge verify``: is the bundle what was made, and do its networks answer on this machine as they did then?"""
 
 import typer
 
@@ -6,7 +6,7 @@ from cxr_edge.commands import options
 
 
 def verify(bundle: options.Bundle = None, provider: options.Provider = "cpu") -> None:
-    """Check the bundle's hashes, and its answers on this machine against those of the trained network.
+    """Check the bundle's hashes, and what every network of it gives on this machine against what it gave when made.
 
     Prints one JSON object. Exits with 5 if the bundle was changed or answers differently.
     """
@@ -18,5 +18,6 @@ def verify(bundle: options.Bundle = None, provider: options.Provider = "cpu") ->
     opened = Bundle.open(bundle)
     report = self_test(opened, provider=provider)
     if report.faults:
-        raise BundleError(f"{opened.folder}: {'; '.join(report.faults)}; reinstall ONNX Runtime or export it again")
+        cure = "reinstall ONNX Runtime or export it again"
+        raise BundleError("; ".join(report.faults), cure=cure, path=opened.folder)
     typer.echo(to_line({"schema": 1, "bundle": opened.to_json(), **report.to_json()}))

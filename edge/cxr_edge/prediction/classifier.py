@@ -1,13 +1,29 @@
 """Inputs → predictions."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.bundle.bundle import Bundle
-from cxr_edge.errors import BundleError, UsageError
-from cxr_edge.prediction.gate import DESCRIPTOR, Gate
+from cxr_edge.errors import UsageError
+from cxr_edge.prediction.gate import Gate
 from cxr_edge.results.outcomes import Prediction
-from cxr_edge.runtime.sessions import Provider, open_session
+from cxr_edge.runtime.networks import DESCRIPTOR, open_classifier
+from cxr_edge.runtime.providers import Provider
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What the network computes for a batch, without a decision.
+
+    Attributes:
+        logodds: float32 [N].
+        features: The last convolutional maps, float32 [N, height, width, channels].
+    """
+
+    logodds: NDArray[np.float32]
+    features: NDArray[np.float32]
 
 
 class Classifier:
@@ -33,7 +49,7 @@ class Classifier:
     Raises:
         UsageError: The bundle has no such precision or operating point.
         ProviderError: See `open_session`.
-        BundleError: See `open_session`; or the network and the gate do not fit.
+        BundleError: See `open_session`; or the network, the gate and the manifest do not fit.
     """
 
     def __init__(
@@ -49,29 +65,24 @@ class Classifier:
     ) -> None:
         manifest = bundle.manifest
         if precision not in manifest.precisions:
-            raise UsageError(f"precision {precision!r}; the bundle has {', '.join(manifest.precisions)}")
+            raise UsageError(f"precision {precision!r}", cure=f"the bundle has {', '.join(manifest.precisions)}")
         operating_point = operating_point or manifest.operating_points.default
         if operating_point not in manifest.operating_points.points:
-            raise UsageError(
-                f"operating point {operating_point!r}; the bundle has {', '.join(manifest.operating_points.points)}"
-            )
+            points = ", ".join(manifest.operating_points.points)
+            raise UsageError(f"operating point {operating_point!r}", cure=f"the bundle has {points}")
         self.bundle = bundle
         self.precision = precision
         self.operating_point = operating_point
         self.threshold = manifest.operating_points.points[operating_point].threshold
-        self.session = open_session(
-            bundle.network(manifest.precisions[precision].file),
+        self.session = open_classifier(
+            bundle,
+            precision,
+            descriptor=gate and manifest.gate is not None,
             provider=provider,
             threads=threads,
             spinning=spinning,
-            cached=True,
         )
         self.gate = Gate(bundle) if gate and manifest.gate else None
-        if self.gate and DESCRIPTOR not in {output.name for output in self.session.inference.get_outputs()}:
-            raise BundleError(
-                f"{bundle.folder}: the {precision} network gives the gate no {DESCRIPTOR}; run cxr-export gate again,"
-                " or answer without it (--no-gate)"
-            )
         negative = next(label for label in manifest.labels if label != manifest.positive)
         self._labels = (negative, manifest.positive)
 
@@ -113,3 +124,8 @@ class Classifier:
     def logodds(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Give only the log-odds, float32 [N], of a batch float32 [N, height, width] in 0..255."""
         return self.session.run({"pixels": inputs}, ["logodds"])[0]
+
+    def evaluate(self, inputs: NDArray[np.float32]) -> Evaluation:
+        """Give log-odds and features of a batch float32 [N, height, width] in 0..255."""
+        logodds, features = self.session.run({"pixels": inputs}, ["logodds", "features"])
+        return Evaluation(logodds, features)

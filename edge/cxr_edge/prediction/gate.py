@@ -4,11 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.bundle.bundle import Bundle
-from cxr_edge.errors import BundleError
-from cxr_edge.runtime.sessions import open_session
-
-DESCRIPTOR = "descriptor"
-"""The output of a classifier that the gate looks at, float32 [N, D]."""
+from cxr_edge.runtime.networks import DESCRIPTOR, open_gate
 
 
 class Gate:
@@ -22,11 +18,7 @@ class Gate:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        spec = bundle.manifest.gate
-        if spec is None:
-            raise BundleError(f"{bundle.folder}: the bundle has no gate; add one with cxr-export gate")
-        # One thread on the CPU: it is tiny, and a second pool would spin in the classifier's way.
-        self._session = open_session(bundle.model(spec.file), provider="cpu", threads=1)
+        self._session = open_gate(bundle)
 
     def scores(self, descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Score descriptors float32 [N, D] of N inputs.

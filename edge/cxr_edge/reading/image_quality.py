@@ -61,7 +61,7 @@ def exposure_warnings(
         return ()
     warnings = []
     ends = (values <= _AT_THE_END * maximum) | (values >= (1 - _AT_THE_END) * maximum)
-    low, high = np.percentile(values, [1, 99]) / maximum
+    low, high = _quantile(values, 0.01) / maximum, _quantile(values, 0.99) / maximum
     cause = window or "Window or exposure"
     if ends.mean() > _CLIPPED:
         warnings.append(f"{cause} clips {ends.mean():.0%} of the pixels to black or white: detail is lost.")
@@ -84,3 +84,11 @@ def _mean(pixels: NDArray[Any], rows: tuple[float, float], columns: tuple[float,
     top, bottom = (int(height * part) for part in rows)
     left, right = (int(width * part) for part in columns)
     return float(pixels[top : max(bottom, top + 1), left : max(right, left + 1)].mean())
+
+
+def _quantile(values: NDArray[np.generic], share: float) -> float:
+    """Give what `np.quantile` gives, without the modules that it imports at its first call."""
+    place = share * (values.size - 1)
+    below, above = int(place), min(int(place) + 1, values.size - 1)
+    ordered = np.partition(values, (below, above), axis=None)
+    return float(ordered[below] + (place - below) * (float(ordered[above]) - float(ordered[below])))

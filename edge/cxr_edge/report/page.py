@@ -2,31 +2,31 @@
 
 import hashlib
 import json
-import re
 from base64 import b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cxr_edge import __version__
 from cxr_edge.files import open_atomically
-from cxr_edge.report.rows import COLUMNS, LatestRecords, Row
+from cxr_edge.report.latest import LatestRecords
 from cxr_edge.report.summary import Summary, bars
+from cxr_edge.results.assets import PICTURES, assets_of
+from cxr_edge.results.columns import COLUMNS, Row
+from cxr_edge.results.output import file_mode
+from cxr_edge.results.parameters import Description
 from cxr_edge.results.record import RESEARCH_USE
 from cxr_edge.text import printable
 
-PICTURES = ("thumbnail.jpg", "gradcam.jpg", "figure.png")
 LISTED = 50_000  # answers, and as many refusals and failures: what a browser still opens at once
 _CHART_HEIGHT = 72
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def write_page(path: Path, records: LatestRecords, summary: Summary) -> None:
+def write_page(path: Path, records: LatestRecords, summary: Summary, described: Description | None) -> None:
     """Write ``report.html``.
 
     The page lists every input; of more than `LISTED` answers those of the highest probability, and says so.
@@ -35,6 +35,7 @@ def write_page(path: Path, records: LatestRecords, summary: Summary) -> None:
         path: Where to, in the output folder.
         records: What is listed.
         summary: The counts over the whole journal.
+        described: What the scan says about itself; a journal without that is reported all the same.
 
     Raises:
         OSError: The file cannot be written.
@@ -49,7 +50,7 @@ def write_page(path: Path, records: LatestRecords, summary: Summary) -> None:
     header = {"columns": columns, "common": summary.common, "positive": summary.positive, "pictures": PICTURES}
     content = template.stream(
         title=printable(path.parent.resolve().name),
-        scan=_parameters(path.parent),
+        scan=described,
         created=datetime.now(UTC),
         version=__version__,
         research_use=RESEARCH_USE,
@@ -65,7 +66,7 @@ def write_page(path: Path, records: LatestRecords, summary: Summary) -> None:
         entries=_entries(path.parent, records, columns, summary),
     )
     content.enable_buffering(256)
-    with open_atomically(path) as file:
+    with open_atomically(path, mode=file_mode(path.parent)) as file:
         content.dump(file, encoding="utf-8", errors="backslashreplace")
 
 
@@ -84,22 +85,13 @@ def _entries(folder: Path, records: LatestRecords, columns: list[str], summary: 
 
 def _pictures(folder: Path, row: Row) -> int:
     """Say which of `PICTURES` lie in the assets of a content, one bit each."""
-    sha256 = row["sha256"]
-    if sha256 is None or not _SHA256.fullmatch(sha256):
+    if row["sha256"] is None:
         return 0
     try:
-        names = {path.name for path in (folder / "assets" / sha256[:2] / sha256).iterdir()}
+        names = {path.name for path in (folder / assets_of(row["sha256"])).iterdir()}
     except OSError:
         return 0
     return sum(1 << index for index, name in enumerate(PICTURES) if name in names)
-
-
-def _parameters(folder: Path) -> dict[str, Any]:
-    """Read what the scan says about itself; a journal without that is reported all the same."""
-    try:
-        return json.loads((folder / "scan.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
 
 
 def _asset(name: str) -> Markup:

@@ -5,7 +5,7 @@ from collections import Counter
 from itertools import pairwise
 from typing import Any
 
-from cxr_edge.report.rows import COLUMNS, Row
+from cxr_edge.results.columns import COLUMNS, Row
 
 BINS = 20
 _OWN = {"path", "status", "error_kind", "error_message", "sha256", "time"}  # what failures have as well

@@ -5,11 +5,11 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from cxr_edge.errors import UsageError
 from cxr_edge.files import open_atomically
-from cxr_edge.report.rows import COLUMNS, Row
+from cxr_edge.results.columns import COLUMNS, Row, arrow_schema
+from cxr_edge.results.output import file_mode
 
 _ROW_GROUP = 1024  # rows in memory
 # What makes spreadsheets take a text for a formula, with the full-width signs that they understand as well
@@ -30,7 +30,7 @@ def csv_sink(path: Path) -> Iterator[Sink]:
 
     Lists are joined by ``; ``. A text that a spreadsheet would run as a formula gets an apostrophe before it.
     """
-    with open_atomically(path) as file:
+    with open_atomically(path, mode=file_mode(path.parent)) as file:
         text = io.TextIOWrapper(file, "utf-8-sig", newline="")
         try:
             yield _Csv(text)
@@ -52,31 +52,6 @@ def _cell(value: object) -> object:
     return f"'{text}" if isinstance(text, str) and text.lstrip().startswith(_FORMULA) else text
 
 
-def require_pyarrow() -> None:
-    """Check that Parquet can be written.
-
-    Raises:
-        UsageError: pyarrow is not installed.
-    """
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError as error:
-        raise UsageError("Parquet needs pyarrow: run pip install 'cxr-edge[parquet]', or leave parquet out") from error
-
-
-def arrow_schema() -> Any:
-    """Give the schema of a table of rows.
-
-    Raises:
-        UsageError: pyarrow is not installed.
-    """
-    require_pyarrow()
-    import pyarrow as pa
-
-    types = {"text": pa.string(), "texts": pa.list_(pa.string()), "real": pa.float64(), "whole": pa.int64()}
-    return pa.schema([(column.name, types[column.kind]) for column in COLUMNS])
-
-
 @contextmanager
 def parquet_sink(path: Path) -> Iterator[Sink]:
     """Write a Parquet file with one column of the same name and type for each of ours.
@@ -88,7 +63,10 @@ def parquet_sink(path: Path) -> Iterator[Sink]:
     import pyarrow as pa
     from pyarrow import parquet
 
-    with open_atomically(path) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+    with (
+        open_atomically(path, mode=file_mode(path.parent)) as file,
+        parquet.ParquetWriter(file, schema, compression="zstd") as writer,
+    ):
         rows: list[Row] = []
 
         def flush() -> None:

@@ -1,23 +1,21 @@
 """``results.jsonl``: one record per line, appended and never changed; its one reader and its one writer."""
 
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
-from threading import Lock
-from typing import Literal
 
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.files import open_atomically, write_atomically
-from cxr_edge.results.output import file_mode
+from cxr_edge.results.index import Index, State
+from cxr_edge.results.output import file_mode, open_output
 from cxr_edge.results.record import read_record, to_line
-from cxr_edge.results.schema import Answered, Failed, Record
+from cxr_edge.results.schema import Record
 
 JOURNAL = "results.jsonl"
 BAD_LINES = "results.bad.jsonl"
+_LONGEST = 200  # characters of a fault, which may quote what is in the file
 _SYNC_EVERY = 1.0  # seconds of work that a power cut may cost; a killed process loses nothing
 
 
@@ -36,8 +34,20 @@ class BadLine:
     fault: str
 
 
+def no_record(path: Path, place: str, error: Exception) -> UsageError:
+    """Give the error of what is no record.
+
+    Args:
+        path: The file.
+        place: Where in it.
+        error: What is wrong with it.
+    """
+    problem = f"{place} is no record of a scan: {str(error)[:_LONGEST]}"
+    return UsageError(problem, cure="take --skip-bad to leave it out", path=path)
+
+
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """A record in a journal.
 
     Attributes:
@@ -51,7 +61,7 @@ class Entry:
     end: int
 
 
-def read_journal(path: Path, *, bad: Callable[[BadLine], None] | None = None) -> Iterator[Entry]:
+def read_journal(path: Path, *, bad: Callable[[BadLine], None] | None = None) -> Iterator[JournalEntry]:
     """Read a journal; a last line that was not written to its end is left out.
 
     Args:
@@ -73,109 +83,11 @@ def read_journal(path: Path, *, bad: Callable[[BadLine], None] | None = None) ->
                     raise ValueError("it names no file")  # noqa: TRY301  # as every other fault of a line
             except ValueError as error:
                 if bad is None:
-                    message = f"{path}: line {number} is no record of a scan: {error}; take --skip-bad to leave it out"
-                    raise UsageError(message) from error
+                    raise no_record(path, f"line {number}", error) from error
                 bad(BadLine(number, line, str(error)))
             else:
-                yield Entry(record, start, start + len(line))
+                yield JournalEntry(record, start, start + len(line))
             start += len(line)
-
-
-@dataclass(frozen=True)
-class State:
-    """What is recorded about a path.
-
-    Attributes:
-        sha256: The hash of the content that was looked at; None where none could be read.
-        status: What became of it.
-        label: The label of an answer.
-        kind: The kind of a failure.
-    """
-
-    sha256: str | None
-    status: Literal["ok", "refused", "error"]
-    label: str | None = None
-    kind: str | None = None
-
-    @classmethod
-    def of(cls, record: Record) -> "State":
-        """Sum up a record."""
-        sha256 = record.sha256 or None
-        if isinstance(record, Failed):
-            return cls(sha256, "error", kind=record.error.kind)
-        return cls(sha256, "ok", record.label) if isinstance(record, Answered) else cls(sha256, "refused")
-
-    @property
-    def failed(self) -> bool:
-        """Whether the path could not be answered; it is tried again, where a refusal stands."""
-        return self.status == "error"
-
-
-class Index:
-    """What a journal holds, by path and by content, in a memory that does not grow with it.
-
-    A table on the disk that SQLite deletes by itself; it is filled anew from the journal at every start. Safe to use
-    from several threads.
-    """
-
-    def __init__(self) -> None:
-        # An empty name means a temporary file. No journal and no commit: it never outlives the process.
-        self._table = sqlite3.connect("", check_same_thread=False, isolation_level=None)
-        self._lock = Lock()
-        self._claimed: set[str] = set()
-        self._table.execute("PRAGMA journal_mode=OFF")
-        columns = "key BLOB PRIMARY KEY, sha256 BLOB, status TEXT, label TEXT, kind TEXT"
-        self._table.execute(f"CREATE TABLE path ({columns}) WITHOUT ROWID")
-        self._table.execute("CREATE TABLE content (sha256 BLOB PRIMARY KEY, start INT) WITHOUT ROWID")
-        self._table.execute("BEGIN")
-
-    def add(self, path: str, state: State, start: int) -> None:
-        """Note a record that begins at the byte ``start`` of the journal."""
-        content = bytes.fromhex(state.sha256) if state.sha256 else None
-        row = (_key(path), content, state.status, state.label, state.kind)
-        with self._lock:
-            self._table.execute("INSERT OR REPLACE INTO path VALUES (?, ?, ?, ?, ?)", row)
-            if content:
-                self._table.execute("INSERT OR REPLACE INTO content VALUES (?, ?)", (content, start))
-                self._claimed.discard(content.hex())
-
-    def state(self, path: str) -> State | None:
-        """Give what is recorded about a path, None if nothing is."""
-        query = "SELECT sha256, status, label, kind FROM path WHERE key = ?"
-        with self._lock:
-            row = self._table.execute(query, (_key(path),)).fetchone()
-        return State(row[0].hex() if row[0] else None, *row[1:]) if row else None
-
-    def failed(self, path: str) -> bool:
-        """Say whether a failure is recorded for a path."""
-        state = self.state(path)
-        return state is not None and state.failed
-
-    def start(self, sha256: str) -> int | None:
-        """Give where the journal has a record of this content, None if it has none."""
-        with self._lock:
-            return self._start(sha256)
-
-    def claim(self, sha256: str) -> bool:
-        """Take a content on; False if it is recorded already or another thread has taken it on."""
-        with self._lock:
-            if sha256 in self._claimed or self._start(sha256) is not None:
-                return False
-            self._claimed.add(sha256)
-            return True
-
-    def close(self) -> None:
-        """Delete the table."""
-        self._table.close()
-
-    def _start(self, sha256: str) -> int | None:
-        query = "SELECT start FROM content WHERE sha256 = ?"
-        row = self._table.execute(query, (bytes.fromhex(sha256),)).fetchone()
-        return row[0] if row else None
-
-
-def _key(path: str) -> bytes:
-    return blake2b(path.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class Journal:
@@ -194,16 +106,16 @@ class Journal:
         skip_bad: Whether lines that are no records are moved out of the journal into `BAD_LINES`.
 
     Raises:
-        UsageError: A line is no record, and ``skip_bad`` was not asked for.
-        OSError: The file cannot be read or written, or a symbolic link has its name.
+        UsageError: A line is no record, and ``skip_bad`` was not asked for; or the journal is a link.
+        OSError: The file cannot be read or written.
     """
 
     def __init__(self, folder: Path, *, skip_bad: bool = False) -> None:
         self.path = folder / JOURNAL
         self.index = Index()
+        os.close(open_output(self.path))  # no link is read, either
         self.left_out = _move_bad_lines(self.path) if skip_bad else 0
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-        self._file = os.open(self.path, flags, file_mode(folder))
+        self._file = open_output(self.path)
         self._end = self._safe = 0
         self._synced = time.monotonic()
         try:
@@ -232,14 +144,13 @@ class Journal:
         except OSError as error:
             written, reason = 0, error.strerror or str(error)
         if written is None:
-            raise OutputError(f"{self.path}: deleted while the scan was running, or moved away; start it again")
+            problem = "deleted while the scan was running, or moved away"
+            raise OutputError(problem, cure="start it again", path=self.path)
         if written != len(line):
             os.ftruncate(self._file, self._end)
             os.lseek(self._file, self._end, os.SEEK_SET)
-            raise OutputError(
-                f"{self.path}: cannot be written ({reason}); every record before is kept: make room and start the same"
-                " scan again"
-            )
+            cure = "every record before is kept: make room and start the same scan again"
+            raise OutputError(f"cannot be written ({reason})", cure=cure, path=self.path)
         self.index.add(str(record.path), State.of(record), self._end)
         self._end += len(line)
         if time.monotonic() - self._synced > _SYNC_EVERY:
@@ -278,11 +189,8 @@ class Journal:
 def _move_bad_lines(path: Path) -> int:
     """Move lines that are no records from a journal into the file beside it; the records keep their order."""
     bad: list[BadLine] = []
-    try:
-        for _ in read_journal(path, bad=bad.append):
-            pass
-    except FileNotFoundError:  # a new scan
-        return 0
+    for _ in read_journal(path, bad=bad.append):
+        pass
     if not bad:
         return 0
     keep_bad_lines(path.parent, bad)

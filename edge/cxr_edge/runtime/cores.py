@@ -46,14 +46,18 @@ def check_threads(threads: int | None) -> None:
         raise UsageError(f"{threads} threads; expected 1 to {cores}, the cores that this process may use")
 
 
-def check_batch_size(size: int) -> None:
+def check_batch_size(size: int, *, workers: int = 1) -> None:
     """Refuse a batch whose run would need more than half of the memory that this process may use.
+
+    Args:
+        size: Radiographs in a batch.
+        workers: Batches at the same time.
 
     Raises:
         UsageError: Fewer than one radiograph, or more than the memory is good for.
     """
     memory = usable_memory()
-    largest = None if memory is None else max(1, memory // 2 // _RADIOGRAPH)
+    largest = None if memory is None else max(1, memory // 2 // _RADIOGRAPH // workers)
     if size < 1 or (largest and size > largest):
         bound = "1 or more" if largest is None else f"1 to {largest}, which half of the usable memory is good for"
         raise UsageError(f"a batch of {size} radiographs; expected {bound}")

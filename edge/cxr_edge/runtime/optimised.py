@@ -13,18 +13,16 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from cxr_edge.files import read_into_memory
 from cxr_edge.runtime.machine import read_processor
 
 VARIABLE = "CXR_EDGE_CACHE"
@@ -34,7 +32,7 @@ _FORMAT = 1
 _SUB = "networks"
 _GRAPH, _WEIGHTS, _ENTRY = "graph.onnx", "weights.bin", "entry.json"
 _LEAST = 1024  # bytes from which on a constant is kept among the weights and not in the graph
-_ALIGNMENT = 64  # bytes of a cache line, and of the widest register
+_PIECE = 2**21  # bytes that are hashed at once
 _ABANDONED = 3600  # seconds after which a half-written entry is nobody's any more
 
 
@@ -57,11 +55,11 @@ class Optimised:
 
     Attributes:
         graph: The bytes of its ONNX file, whose large weights lie outside.
-        weights: uint8, those weights. They are used where they lie: the array has to outlive the session.
+        weights: Those weights. They are used where they lie: the memory has to outlive the session.
     """
 
     graph: bytes
-    weights: NDArray[np.uint8]
+    weights: memoryview
 
     def load_into(self, options: Any, runtime: Any) -> bytes:
         """Have a session of these options take the weights from memory and leave the graph as it is.
@@ -95,8 +93,8 @@ class Entry:
         """Give what lies there, None if there is nothing or if it is damaged."""
         try:
             stated = json.loads((self.folder / _ENTRY).read_bytes())
-            graph, weights = (_read(self.folder / name) for name in (_GRAPH, _WEIGHTS))
-            found = {"about": self.about, "sha256": {_GRAPH: _sha256(graph), _WEIGHTS: _sha256(weights)}}
+            graph, weights = (read_into_memory(self.folder / name) for name in (_GRAPH, _WEIGHTS))
+            found = {"about": self.about, "sha256": {_GRAPH: _hashes(graph), _WEIGHTS: _hashes(weights)}}
         except (OSError, ValueError, RecursionError):
             return None
         return Optimised(graph.tobytes(), weights) if stated == found else None
@@ -117,6 +115,8 @@ class Entry:
         Raises:
             OSError: The folder cannot be written.
         """
+        import tempfile  # only the first start on a machine pays for it
+
         root = self.folder.parent
         root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         root.mkdir(mode=0o700, exist_ok=True)
@@ -126,7 +126,7 @@ class Entry:
             for name, value in (("file_name", _WEIGHTS), ("min_size_in_bytes", str(_LEAST))):
                 options.add_session_config_entry(f"session.optimized_model_external_initializers_{name}", value)
             yield
-            sums = {name: _sha256(_read(temporary / name)) for name in (_GRAPH, _WEIGHTS)}
+            sums = {name: _hashes(read_into_memory(temporary / name)) for name in (_GRAPH, _WEIGHTS)}
             text = json.dumps({"about": self.about, "sha256": sums}, indent=2)
             (temporary / _ENTRY).write_text(text, encoding="utf-8")
             with suppress(OSError):
@@ -159,7 +159,7 @@ def entry_for(sha256: str, runtime: Any) -> Entry | None:
         "processor": {**asdict(read_processor()), "features": _features()},
     }
     about = json.loads(json.dumps(about))  # as it will be read back
-    name = _sha256(json.dumps(about, sort_keys=True).encode())[:32]
+    name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
     return Entry(root / _SUB / name, about)
 
 
@@ -209,23 +209,11 @@ def _features() -> list[str]:
     return sorted(name for name, there in found.items() if there)
 
 
-def _read(path: Path) -> NDArray[np.uint8]:
-    """Read a file into memory of this process that begins at a cache line."""
-    with path.open("rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        memory = np.empty(size + _ALIGNMENT, np.uint8)
-        start = -memory.ctypes.data % _ALIGNMENT
-        data = memory[start : start + size]
-        done = 0
-        while done < size and (more := file.readinto(data[done:].data)):
-            done += more
-    if done < size:
-        raise OSError(f"{path}: {done} of {size} bytes")
-    return data
-
-
-def _sha256(data: bytes | NDArray[np.uint8]) -> str:
-    return hashlib.sha256(data if isinstance(data, bytes) else data.data).hexdigest()
+def _hashes(data: memoryview) -> list[str]:
+    """Give the SHA-256 of every piece, computed in two threads."""
+    pieces = [data[start : start + _PIECE] for start in range(0, len(data), _PIECE)]
+    with ThreadPoolExecutor(2) as pool:
+        return [each.hexdigest() for each in pool.map(hashlib.sha256, pieces)]
 
 
 def _tidy(root: Path) -> None:

@@ -1,73 +1,58 @@
-"""Does this machine answer as the trained network did? A bundle carries inputs with Keras' own answers to them."""
+"""Does this machine answer as the networks did when the bundle was made?
 
-import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+Every network of a bundle is run on the inputs that it carries. A precision besides fp32 has no expected outputs of its
+own: its log-odds are held against those of fp32, within the largest loss that the manifest states for it.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import BundleError
-from cxr_edge.runtime.sessions import Provider, open_session
+from cxr_edge.runtime.networks import DESCRIPTOR, open_classifier, open_gate, open_gradcam, open_lungs
+from cxr_edge.runtime.providers import Provider
+from cxr_edge.runtime.reference import LUNG_INPUTS, Outputs, ReferenceInputs, read_reference
 
-GOLDEN_FILE = "golden.npz"
 TOLERANCE = 1e-4
-_CHUNK = 16
+_Numbers = NDArray[np.float32]
 
 
-@dataclass(frozen=True, eq=False)
-class Questions:
-    """Inputs, each with the class to explain.
-
-    Attributes:
-        inputs: float32 [N, height, width] in 0..255.
-        target: int64 [N], a class index.
-    """
-
-    inputs: NDArray[np.float32]
-    target: NDArray[np.int64]
-
-    def batches(self) -> list["Questions"]:
-        """Cut them into pieces that fit into memory whatever their number."""
-        starts = range(0, len(self.inputs), _CHUNK)
-        return [Questions(self.inputs[i : i + _CHUNK], self.target[i : i + _CHUNK]) for i in starts]
-
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """Everything that the two graphs of a bundle say about N questions.
+@dataclass(frozen=True)
+class PrecisionLoss:
+    """How far a precision's log-odds are from those of fp32.
 
     Attributes:
-        logodds: float32 [N], uncalibrated.
-        probability: float32 [N], calibrated, 0..1.
-        gradients: float32 [N, h, w, channels]: d logit of the target / d features.
-        map: float32 [N, h, w], ≥ 0: the class activation map of the target.
+        logodds_difference: The largest absolute difference on the reference inputs.
+        bound: The largest one that the bundle states.
     """
 
-    logodds: NDArray[np.float32]
-    probability: NDArray[np.float32]
-    gradients: NDArray[np.float32]
-    map: NDArray[np.float32]
+    logodds_difference: float
+    bound: float
 
-    @classmethod
-    def join(cls, parts: Sequence["Answers"]) -> "Answers":
-        """Put the answers to several batches behind one another."""
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
+    def to_json(self) -> dict[str, float | None]:
+        """Give both; None where the network gives no number."""
+        found = self.logodds_difference
+        return {"logodds_difference": found if math.isfinite(found) else None, "bound": self.bound}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far two sets of answers are apart.
+    """How far outputs are from the expected ones.
 
     Attributes:
-        questions: How many were answered.
+        questions: How many inputs were answered.
         provider: What ran the bundle, `Session.provider`.
         differences: Largest absolute difference by output, relative to the largest expected absolute value; that of
             the probability to 1.
         map_change: Largest difference between the maps of one class for two inputs, relative to the largest
             value; 0 means that the map does not depend on the input.
         tolerance: The differences that still pass.
+        precisions: The precisions besides fp32.
+        untested: What the bundle has but states no expectation for.
     """
 
     questions: int
@@ -75,6 +60,8 @@ class Comparison:
     differences: dict[str, float]
     map_change: float
     tolerance: float = TOLERANCE
+    precisions: dict[str, PrecisionLoss] = field(default_factory=dict)
+    untested: tuple[str, ...] = ()
 
     @property
     def faults(self) -> list[str]:
@@ -84,76 +71,107 @@ class Comparison:
             for name, value in self.differences.items()
             if not value <= self.tolerance  # a NaN fails too
         ]
+        found += [
+            f"{name} log-odds differ by {loss.logodds_difference:.2g} from fp32's, allowed {loss.bound:.2g}"
+            for name, loss in self.precisions.items()
+            if not loss.logodds_difference <= loss.bound
+        ]
         if not self.map_change > self.tolerance:
             found.append("the class activation map does not change with the input")
         return found
 
     def to_json(self) -> dict[str, object]:
         """Give the record of the comparison."""
-        return {**vars(self), "passed": not self.faults}
+        precisions = {name: loss.to_json() for name, loss in self.precisions.items()}
+        return {**vars(self), "precisions": precisions, "untested": list(self.untested), "passed": not self.faults}
 
 
-def ask(bundle: Bundle, questions: Questions, *, provider: Provider = "cpu") -> tuple[Answers, str]:
-    """Put questions to a bundle's fp32 classifier and its Grad-CAM graph.
+def compute_outputs(bundle: Bundle, reference: ReferenceInputs, *, provider: Provider = "cpu") -> tuple[Outputs, str]:
+    """Run the float32 networks of a bundle.
 
     Args:
         bundle: An opened bundle.
-        questions: What to ask.
-        provider: See `open_session`.
+        reference: What to run them on.
+        provider: See `open_session`. The gate always runs on the CPU, as it does for a prediction.
 
     Returns:
-        The answers, and the provider that really ran.
+        The outputs, and the provider that really ran.
     """
-    classifier = open_session(bundle.network(bundle.manifest.precisions["fp32"].file), provider=provider, cached=True)
-    gradcam = open_session(bundle.model("gradcam.onnx"), provider=provider)
+    manifest = bundle.manifest
+    classifier = open_classifier(bundle, descriptor=manifest.gate is not None, provider=provider)
+    gradcam = open_gradcam(bundle, provider=provider)
+    gate = open_gate(bundle) if manifest.gate else None
+    names = ["logodds", "probability", "features", *([DESCRIPTOR] if gate else [])]
     parts = []
-    for batch in questions.batches():
-        outputs = ["logodds", "probability", "features"]
-        logodds, probability, features = classifier.run({"pixels": batch.inputs}, outputs)
-        explanation = gradcam.run({"features": features, "target": batch.target}, ["gradients", "map"])
-        parts.append(Answers(logodds, probability, *explanation))
-    return Answers.join(parts), classifier.provider
+    for batch in reference.batches():
+        logodds, probability, features, *rest = classifier.run({"pixels": batch.inputs}, names)
+        gradients, map_ = gradcam.run({"features": features, "target": batch.target}, ["gradients", "map"])
+        score = gate.run({DESCRIPTOR: rest[0]}, ["score"])[0] if gate else None
+        parts.append(Outputs(logodds, probability, gradients, map_, score))
+    outputs = Outputs.join(parts)
+    if manifest.lungs is not None:
+        lungs = open_lungs(bundle, provider=provider).run({"pixels": reference.inputs[:LUNG_INPUTS]}, ["lungs"])[0]
+        outputs = replace(outputs, lungs=lungs)
+    return outputs, classifier.provider
 
 
-def compare(questions: Questions, expected: Answers, found: Answers, *, provider: str) -> Comparison:
-    """Measure how far answers are from the expected ones."""
-    maps = [found.map[questions.target == target] for target in np.unique(questions.target)]
+def compare(reference: ReferenceInputs, expected: Outputs, found: Outputs, *, provider: str) -> Comparison:
+    """Measure how far outputs are from the expected ones; outputs that are not expected are left out."""
+    maps = [found.map[reference.target == target] for target in np.unique(reference.target)]
+    differences = {}
+    for name, wanted in expected.to_arrays().items():
+        # ONNX Runtime's sigmoid stops at about 1e-8: against the largest possible value, not the largest seen.
+        scale = np.float32(1) if name == "probability" else wanted
+        differences[name] = _difference(wanted, getattr(found, name), scale)
     return Comparison(
         questions=len(expected.logodds),
         provider=provider,
-        differences={
-            "logodds": _difference(expected.logodds, found.logodds),
-            # ONNX Runtime's sigmoid stops at about 1e-8: against the largest possible value, not the largest seen.
-            "probability": float(np.abs(expected.probability - found.probability).max()),
-            "gradients": _difference(expected.gradients, found.gradients),
-            "map": _difference(expected.map, found.map),
-        },
-        map_change=max(_difference(of_class, of_class[:1]) for of_class in maps),
+        differences=differences,
+        map_change=max(_difference(of_class, of_class[:1], of_class) for of_class in maps),
     )
 
 
 def self_test(bundle: Bundle, *, provider: Provider = "cpu") -> Comparison:
-    """Compare a bundle's answers on this machine with those that Keras gave when it was made.
+    """Compare what every network of a bundle gives on this machine with what it gave when it was made.
 
     Args:
         bundle: An opened bundle.
         provider: See `open_session`.
 
     Raises:
-        BundleError: The bundle carries no such answers, or they are damaged.
+        BundleError: The bundle carries no such outputs, they are damaged, or a network does not take such inputs.
     """
-    path = bundle.path(GOLDEN_FILE)
+    reference, expected = read_reference(bundle)
     try:
-        with np.load(path) as stored:
-            questions = Questions(stored["inputs"].astype(np.float32), stored["target"])
-            expected = Answers(*(stored[name] for name in Answers.__dataclass_fields__))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{path}: not the inputs and answers expected ({error}); export the bundle again") from error
-    found, ran = ask(bundle, questions, provider=provider)
-    return compare(questions, expected, found, provider=ran)
+        found, ran = compute_outputs(bundle, reference, provider=provider)
+        comparison = compare(reference, expected, found, provider=ran)
+        precisions = _precisions(bundle, reference, expected, provider=provider)
+    except ValueError as error:  # shapes that do not fit
+        problem = f"a network gives outputs of another shape ({error})"
+        raise BundleError(problem, cure="export the bundle again", path=bundle.folder) from error
+    there = {"gate_score": bundle.manifest.gate, "lungs": bundle.manifest.lungs, **bundle.manifest.precisions}
+    tested = {*expected.to_arrays(), *precisions, "fp32"}
+    untested = tuple(name for name, network in there.items() if network is not None and name not in tested)
+    return replace(comparison, precisions=precisions, untested=untested)
 
 
-def _difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+def _precisions(
+    bundle: Bundle, reference: ReferenceInputs, expected: Outputs, *, provider: Provider
+) -> dict[str, PrecisionLoss]:
+    losses = {}
+    for name, precision in bundle.manifest.precisions.items():
+        bound = precision.loss.get("max_logodds_error")
+        if name == "fp32" or not isinstance(bound, int | float) or not math.isfinite(bound):
+            continue
+        session = open_classifier(bundle, name, provider=provider)
+        parts = [session.run({"pixels": batch.inputs}, ["logodds"])[0] for batch in reference.batches()]
+        losses[name] = PrecisionLoss(float(np.abs(np.concatenate(parts) - expected.logodds).max()), float(bound))
+    return losses
+
+
+def _difference(expected: _Numbers, found: _Numbers, scale: NDArray[Any] | np.float32) -> float:
+    if expected.shape != found.shape and len(found) != 1:
+        raise ValueError(f"shape {found.shape}, expected {expected.shape}")
     # Maps are all zero where no class has evidence; then the difference itself is what counts.
-    largest = float(np.abs(expected).max()) or 1.0
+    largest = float(np.abs(scale).max()) or 1.0
     return float(np.abs(expected - found).max()) / largest

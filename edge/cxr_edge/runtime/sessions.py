@@ -1,10 +1,12 @@
 """The one place where ONNX Runtime sessions are made, and where it is said what they really run on."""
 
 from collections.abc import Mapping
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
+from threading import Lock
 from typing import Any, get_args
 
 from numpy.typing import NDArray
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from cxr_edge.bundle.bundle import Network
 from cxr_edge.errors import BundleError, ProviderError, UsageError
 from cxr_edge.runtime.binding import Binding
-from cxr_edge.runtime.cores import usable_cores
+from cxr_edge.runtime.cores import check_threads, usable_cores
 from cxr_edge.runtime.distributions import import_failure
 from cxr_edge.runtime.optimised import entry_for
 from cxr_edge.runtime.providers import (
@@ -22,6 +24,7 @@ from cxr_edge.runtime.providers import (
     Provider,
     Started,
     did_not_start,
+    has_nvidia_driver,
     not_built_in,
 )
 
@@ -35,8 +38,11 @@ except Exception as error:  # a library of the system that is missing, or a fold
 __all__ = ["Provider", "Session", "onnxruntime", "open_session", "start", "usable_cores"]
 
 _CPU = "CPUExecutionProvider"
-_NO_LOG, _WARNINGS = 4, 2
-Model = bytes | Path | Network
+_NO_LOG = 4
+_PRELOADING = Lock()
+_EXPORT = "install or export the bundle again"
+NetworkSource = bytes | Path | Network
+Shape = tuple[int | None, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +55,7 @@ class Session:
         reason: Why it is that one.
         threads: Threads that one run may use.
         binding: Its buffers on a device with memory of its own, None elsewhere.
+        path: The network's file, None where it came from memory.
     """
 
     inference: Any
@@ -56,6 +63,7 @@ class Session:
     reason: str
     threads: int
     binding: Binding | None = None
+    path: Path | None = None
 
     def run(self, inputs: Mapping[str, NDArray[Any]], outputs: list[str]) -> list[NDArray[Any]]:
         """Compute the named outputs.
@@ -71,12 +79,39 @@ class Session:
             if self.provider == "cpu":
                 raise
             title = ACCELERATORS[self.provider].title
-            raise ProviderError(f"{title} started, but broke down ({_first_line(error)}); --provider cpu") from error
+            problem = f"{title} started, but broke down ({_first_line(error)})"
+            raise ProviderError(problem, cure="--provider cpu") from error
         return values
+
+    def check(self, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> None:
+        """Check what the network takes and gives against what the bundle says.
+
+        Args:
+            inputs: The shape of each, with None for a size that may be any. The first axis is the batch: the network
+                has to leave it open.
+            outputs: The same of those that are needed.
+
+        Raises:
+            BundleError: One is missing, or of another shape.
+        """
+        for kind, expected, found in (
+            ("input", inputs, self.inference.get_inputs()),
+            ("output", outputs, self.inference.get_outputs()),
+        ):
+            shapes = {each.name: each.shape for each in found}
+            if kind == "input" and set(shapes) - set(expected):
+                unknown = min(set(shapes) - set(expected))
+                raise BundleError(f"takes an unknown input {unknown!a}", cure=_EXPORT, path=self.path)
+            for name, shape in expected.items():
+                if name not in shapes:
+                    raise BundleError(f"has no {kind} {name}", cure=_EXPORT, path=self.path)
+                if not _fits(shapes[name], shape):
+                    problem = f"its {name} is of shape {ascii(shapes[name])[:100]}, the manifest says otherwise"
+                    raise BundleError(problem, cure=_EXPORT, path=self.path)
 
 
 def open_session(
-    model: Model,
+    model: NetworkSource,
     *,
     provider: Provider = "auto",
     threads: int | None = None,
@@ -102,12 +137,11 @@ def open_session(
     Raises:
         ProviderError: The provider was asked for and does not start.
         BundleError: The bytes are no network that this ONNX Runtime can load.
-        UsageError: An unknown provider or fewer than one thread.
+        UsageError: An unknown provider, fewer than one thread, or more than cores that this process may use.
     """
     if provider not in get_args(Provider):
-        raise UsageError(f"provider {provider!r}; expected one of {', '.join(get_args(Provider))}")
-    if threads is not None and threads < 1:
-        raise UsageError(f"{threads} threads; expected at least 1")
+        raise UsageError(f"provider {provider!r}", cure=f"expected one of {', '.join(get_args(Provider))}")
+    check_threads(threads)
     threads = threads or usable_cores()
     reason, obstacle = "asked for", None
     if provider != "cpu":
@@ -121,12 +155,12 @@ def open_session(
             reason, obstacle = started.reason, started
     inference = _open_on_cpu(model, threads=threads, spinning=spinning, cached=cached)
     if obstacle is not None and provider != "auto":
-        cure = "; ".join(obstacle.cure)
-        raise ProviderError(f"{accelerator.title} was asked for, but {reason}; {cure}; or take --provider cpu")
-    return Session(inference, "cpu", reason, threads)
+        cure = "; ".join((*obstacle.cure, "or take --provider cpu"))
+        raise ProviderError(f"{accelerator.title} was asked for, but {reason}", cure=cure)
+    return Session(inference, "cpu", reason, threads, path=_path(model))
 
 
-def start(model: Model, accelerator: Accelerator, *, threads: int, spinning: bool = True) -> Session | Obstacle:
+def start(model: NetworkSource, accelerator: Accelerator, *, threads: int, spinning: bool = True) -> Session | Obstacle:
     """Load a network on an accelerator and nowhere else.
 
     Args:
@@ -140,24 +174,36 @@ def start(model: Model, accelerator: Accelerator, *, threads: int, spinning: boo
     """
     if accelerator.provider not in onnxruntime.get_available_providers():
         return not_built_in(accelerator)
+    folder = Path(onnxruntime.__file__).parent / "capi"
+    said = _preload() if accelerator.word == "cuda" else ""
+    if accelerator.word == "cuda" and (said or not has_nvidia_driver()):
+        return did_not_start(accelerator, said, folder=folder)  # ONNX Runtime would only log that it fails
     options = _options(threads, spinning)
     options.enable_mem_pattern = accelerator.memory_pattern
-    onnxruntime.set_default_logger_severity(_NO_LOG)  # a start that fails is told by its obstacle
-    # Preloading prints what it misses, to where the results go.
-    with redirect_stdout(StringIO()) as printed:
+    try:
+        inference = _open(model, [(accelerator.provider, accelerator.options(threads)), _CPU], options)
+        if inference.get_providers()[0] == accelerator.provider:
+            binding = Binding(onnxruntime, inference, accelerator.device) if accelerator.device else None
+            return Session(inference, accelerator.word, "asked for", threads, binding, _path(model))
+    except BundleError as error:  # or the network is at fault: the CPU will tell
+        said = _first_line(error.__cause__ or error)
+    return did_not_start(accelerator, said, folder=folder)
+
+
+def _preload() -> str:
+    """Load the libraries of CUDA; give what ONNX Runtime prints about those that it does not find.
+
+    It prints to where the results go. Its module has a ``print`` of its own meanwhile, so that nobody else's output is
+    touched.
+    """
+    said = StringIO()
+    with _PRELOADING:
+        onnxruntime.print = partial(print, file=said)
         try:
-            if accelerator.word == "cuda":
-                onnxruntime.preload_dlls()
-            providers = [(accelerator.provider, accelerator.options(threads)), _CPU]
-            inference = _open(model, providers, options)
-            if inference.get_providers()[0] == accelerator.provider:
-                binding = Binding(onnxruntime, inference, accelerator.device) if accelerator.device else None
-                return Session(inference, accelerator.word, "asked for", threads, binding)
-        except BundleError as error:  # or the network is at fault: the CPU will tell
-            printed.write(_first_line(error.__cause__ or error))
+            onnxruntime.preload_dlls()
         finally:
-            onnxruntime.set_default_logger_severity(_WARNINGS)
-    return did_not_start(accelerator, printed.getvalue(), folder=Path(onnxruntime.__file__).parent / "capi")
+            del onnxruntime.print
+    return said.getvalue()
 
 
 def _options(threads: int, spinning: bool) -> Any:
@@ -170,7 +216,7 @@ def _options(threads: int, spinning: bool) -> Any:
     return options
 
 
-def _open_on_cpu(model: Model, *, threads: int, spinning: bool, cached: bool) -> Any:
+def _open_on_cpu(model: NetworkSource, *, threads: int, spinning: bool, cached: bool) -> Any:
     entry = entry_for(model.sha256, onnxruntime) if cached and isinstance(model, Network) else None
     if entry is not None:
         if found := entry.read():
@@ -187,14 +233,30 @@ def _open_on_cpu(model: Model, *, threads: int, spinning: bool, cached: bool) ->
     return _open(model, [_CPU], _options(threads, spinning))
 
 
-def _open(model: Model, providers: list[Any], options: Any) -> Any:
-    source = model.data if isinstance(model, Network) else model
+def _open(model: NetworkSource, providers: list[Any], options: Any) -> Any:
+    source = bytes(model.content) if isinstance(model, Network) else model
     try:
         # Its own fallback prints to where the results go, and then computes on the CPU.
         return onnxruntime.InferenceSession(source, options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's own exception types share no base
-        raise BundleError(f"ONNX Runtime {onnxruntime.__version__} cannot load the network: {error}") from error
+        problem = f"ONNX Runtime {onnxruntime.__version__} cannot load the network: {_first_line(error)}"
+        raise BundleError(problem, cure=_EXPORT, path=_path(model)) from error
+
+
+def _fits(found: list[int | str | None], expected: Shape) -> bool:
+    """Say whether a stated shape is the expected one; a size that the network leaves open is no number."""
+    if len(found) != len(expected):
+        return not found  # none is stated
+    sizes = zip(found[1:], expected[1:], strict=True)
+    return not isinstance(found[0], int) and all(
+        not isinstance(size, int) or wanted in {None, size} for size, wanted in sizes
+    )
+
+
+def _path(model: NetworkSource) -> Path | None:
+    return model if isinstance(model, Path) else model.path if isinstance(model, Network) else None
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
+    line = str(error).strip().partition("\n")[0]
+    return line if line.isprintable() else ascii(line)

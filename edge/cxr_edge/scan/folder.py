@@ -1,58 +1,71 @@
-"""The output folder of a scan: held by one process, with one journal of one set of parameters."""
+"""The output folder of a scan: one scan at a time writes into it, with one set of parameters."""
 
+import contextlib
+import errno
 import json
+import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO
 
-from cxr_edge.errors import OutputError, UsageError
-from cxr_edge.files import write_atomically
+from msgspec.structs import replace
+
+from cxr_edge.errors import UsageError
 from cxr_edge.results.journal import JOURNAL, Journal
-from cxr_edge.results.schema import SCHEMA
-from cxr_edge.scan.lock import Lock
-from cxr_edge.scan.parameters import Parameters
+from cxr_edge.results.output import make_output_folder, open_output, unwritable
+from cxr_edge.results.parameters import DESCRIPTION, Description, Parameters, differences, read_description
 
-FILE = "scan.json"
+LOCK = ".lock"
+_LONGEST = 4096  # bytes that a lock file may say
+# What a share without locks answers; the last two where the client knows nothing of them.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
 @contextmanager
-def hold(path: Path, parameters: Parameters) -> Iterator[str | None]:
+def locked_folder(path: Path, parameters: Parameters, *, mode: int, pictures: bool) -> Iterator[str | None]:
     """Take an output folder, new or from an earlier scan of the same parameters, for as long as the block runs.
 
+    Args:
+        path: The folder.
+        parameters: What is asked.
+        mode: Permissions of the folder, if it is made.
+        pictures: Whether thumbnails are asked for.
+
     Yields:
-        Who held it before and ended without giving it up, None if nobody did.
+        Who had it before and ended without giving it up, None if nobody did.
 
     Raises:
-        UsageError: Another scan holds it, or it was written with other parameters.
+        UsageError: Another scan has it, it was written with other parameters, or its file system has no locks.
         OutputError: It cannot be written.
     """
     with _writing(path):
-        path.mkdir(parents=True, exist_ok=True)
+        make_output_folder(path, mode)
         lock = Lock(path)
     try:
         with _writing(path):
-            described = _describe(path, parameters)
+            described = _describe(path, parameters, pictures=pictures)
         start = time.monotonic()
         yield lock.stale
         with _writing(path):
-            _write(path, {**described, "seconds": round(described["seconds"] + time.monotonic() - start, 1)})
+            replace(described, seconds=round(described.seconds + time.monotonic() - start, 1)).write(path)
     finally:
         lock.release()
 
 
 @contextmanager
-def open_journal(path: Path) -> Iterator[Journal]:
-    """Open the journal of an output folder that is held.
+def open_journal(path: Path, *, skip_bad: bool = False) -> Iterator[Journal]:
+    """Open the journal of an output folder that is locked.
 
     Raises:
         UsageError: It holds something else than records.
         OutputError: It cannot be written.
     """
     with _writing(path):
-        opened = Journal(path)
+        opened = Journal(path, skip_bad=skip_bad)
     try:
         yield opened
     except BaseException:
@@ -63,40 +76,114 @@ def open_journal(path: Path) -> Iterator[Journal]:
         opened.close()
 
 
+class Lock:
+    """Keeps other scans out of a folder until `release` or the end of the process, however that comes.
+
+    The operating system gives the lock up with the process, on whatever machine or in whatever container that ran: a
+    lock that can be taken is free, whatever the file still says.
+
+    Attributes:
+        stale: Who had it and ended without releasing it, None if nobody did.
+
+    Args:
+        folder: The output folder, which exists.
+
+    Raises:
+        UsageError: Another scan has it; or the file system has no locks, or the lock file is no file of ours.
+        OSError: The lock file cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = os.fdopen(open_output(folder / LOCK), "r+b")
+        try:
+            self.stale = _take_over(self._file, folder)
+            self._write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _write(self, text: str) -> None:
+        self._file.seek(0)
+        self._file.truncate(0)
+        self._file.write(text.encode("ascii"))
+        self._file.flush()
+
+    def release(self) -> None:
+        """Empty the file, so that it names nobody, and let go of it."""
+        with contextlib.suppress(OSError):  # the disk may be full or the folder gone
+            self._write("")
+        self._file.close()
+
+
+def _take_over(file: IO[bytes], folder: Path) -> str | None:
+    """Take a lock file; give who had it and ended without releasing it."""
+    try:
+        free = _take(file)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        problem = f"this file system has no locks ({error.strerror}), so that two scans could write here at once"
+        cure = "take --out on a disk of this machine, or mount the share with locks"
+        raise UsageError(problem, cure=cure, path=folder) from error
+    file.seek(0)
+    holder = _read_holder(file.read(_LONGEST))
+    if not free:
+        cure = "wait for it or take another --out"
+        raise UsageError(f"another scan is writing here ({holder})", cure=cure, path=folder)
+    return holder
+
+
+def _read_holder(data: bytes) -> str | None:
+    """Say who a lock file names; None if it names nobody, or was written by half."""
+    with suppress(ValueError, RecursionError):
+        said = json.loads(data)
+        if isinstance(said, dict) and {"pid", "host", "since"} <= set(said):
+            return f"process {said['pid']} on {said['host']} since {said['since']}"
+    return None
+
+
+def _take(file: IO[bytes]) -> bool:
+    if os.name == "nt":
+        import msvcrt
+
+        file.seek(1 << 20)  # a locked range cannot be read by others, and who has it is to be read
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        except PermissionError:
+            return False
+    else:
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        message = f"{path}: cannot be written ({error.strerror}); check its permissions and the space left"
-        raise OutputError(message) from error
+        raise unwritable(path, error) from error
 
 
-def _describe(path: Path, parameters: Parameters) -> dict[str, Any]:
+def _describe(path: Path, parameters: Parameters, *, pictures: bool) -> Description:
     """Check ``scan.json`` against the parameters, or write a new one."""
-    wanted = parameters.to_json()
-    if (path / FILE).exists():
-        try:
-            found = json.loads((path / FILE).read_bytes())
-            differing = [name for name, value in wanted.items() if found[name] != value]
-            found["seconds"] += 0.0
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{path / FILE}: not written by this version of cxr-edge; take another --out") from error
-        if differing:
-            changes = "; ".join(f"{name} was {_brief(found[name])}, now {_brief(wanted[name])}" for name in differing)
-            raise UsageError(f"{path}: scanned with other parameters ({changes}); scan as before or take another --out")
-        return found
-    if (path / JOURNAL).exists():
-        raise UsageError(f"{path}: has a {JOURNAL} but no {FILE} that says how it was made; take another --out")
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    described = {"schema": SCHEMA, **wanted, "parameters": parameters.digest, "started": started, "seconds": 0.0}
-    _write(path, described)
-    return described
+    found = read_description(path)
+    if found is None:
+        if (path / JOURNAL).exists():
+            problem = f"has a {JOURNAL} but no {DESCRIPTION} that says how it was made"
+            raise UsageError(problem, cure="take another --out", path=path)
+        described = Description(asked=parameters, started=_now(), seconds=0.0, pictures=pictures)
+        described.write(path)
+        return described
+    if differing := differences(found.asked, parameters):
+        problem = f"scanned with other parameters ({'; '.join(differing)})"
+        raise UsageError(problem, cure="scan as before or take another --out", path=path)
+    return replace(found, pictures=found.pictures or pictures)
 
 
-def _write(path: Path, described: dict[str, Any]) -> None:
-    write_atomically(path / FILE, (json.dumps(described, indent=1) + "\n").encode("ascii"))
-
-
-def _brief(value: object) -> object:
-    return f"{value['name']} {value['version']} ({value['sha256'][:12]})" if isinstance(value, dict) else value
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,26 +1,23 @@
 """The pictures that the report shows beside a record."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
+import numpy as np
+from msgspec import UNSET
 
 from cxr_edge.errors import OutputError
 from cxr_edge.explanation import rendering
 from cxr_edge.explanation.explainer import Explanation
 from cxr_edge.explanation.figures import draw
-from cxr_edge.explanation.rendering import Picture
+from cxr_edge.explanation.gradcam import SaliencyMap
 from cxr_edge.files import write_atomically
 from cxr_edge.reading.radiograph import Radiograph
+from cxr_edge.results.assets import FIGURE, HEAT_MAP, THUMBNAIL, assets_of
+from cxr_edge.results.output import file_mode, make_folder_below
+from cxr_edge.results.schema import Answered, Failed, Record
 
-FOLDER = "assets"
-THUMBNAIL, HEAT_MAP, FIGURE = "thumbnail.jpg", "gradcam.jpg", "figure.png"
 _SIDE = 256
-_QUALITY = 85
-
-
-def folder_of(sha256: str) -> Path:
-    """Give the folder of a content's pictures, relative to the output folder."""
-    return Path(FOLDER, sha256[:2], sha256)
 
 
 def write_pictures(out: Path, sha256: str, radiograph: Radiograph, explanation: Explanation | None) -> dict[str, str]:
@@ -38,23 +35,53 @@ def write_pictures(out: Path, sha256: str, radiograph: Radiograph, explanation: 
     Raises:
         OutputError: They cannot be written.
     """
-    small, _ = rendering.grey_picture(radiograph, smallest=1, largest=_SIDE)
-    pictures = {THUMBNAIL: _jpeg(small[:, :, 0])}
+    pictures = _small(radiograph, explanation.saliency if explanation is not None else None)
     if explanation is not None:
-        if explanation.saliency is not None:
-            pictures[HEAT_MAP] = _jpeg(rendering.heat(small, explanation.saliency.upsample(*small.shape[:2])))
         pictures[FIGURE] = rendering.to_png(next(draw(explanation))[1])
-    folder = folder_of(sha256)
+    return _write(out, sha256, pictures)
+
+
+def lacks_pictures(out: Path, sha256: str) -> bool:
+    """Say whether a content has no thumbnail."""
+    return not (out / assets_of(sha256) / THUMBNAIL).exists()
+
+
+def write_known_pictures(out: Path, record: Record, radiograph: Radiograph) -> None:
+    """Write what can be drawn from a record: the thumbnail and, where there is a Grad-CAM, the heat map.
+
+    Args:
+        out: The output folder.
+        record: What was answered.
+        radiograph: What to show.
+
+    Raises:
+        OutputError: They cannot be written.
+    """
+    if isinstance(record, Failed) or not record.sha256:
+        return
+    saliency = None
+    if isinstance(record, Answered) and record.explanation is not UNSET and record.explanation.saliency is not UNSET:
+        said = record.explanation.saliency
+        saliency = SaliencyMap(np.array(said.raw, np.float32), said.method, said.target)
+    _write(out, record.sha256, _small(radiograph, saliency))
+
+
+def _small(radiograph: Radiograph, saliency: SaliencyMap | None) -> dict[str, bytes]:
+    small, _ = rendering.grey_picture(radiograph, smallest=1, largest=_SIDE)
+    pictures = {THUMBNAIL: rendering.to_jpeg(small[:, :, 0])}
+    if saliency is not None:
+        pictures[HEAT_MAP] = rendering.to_jpeg(rendering.heat(small, saliency.upsample(*small.shape[:2])))
+    return pictures
+
+
+def _write(out: Path, sha256: str, pictures: Mapping[str, bytes]) -> dict[str, str]:
+    below = assets_of(sha256)
     try:
-        (out / folder).mkdir(parents=True, exist_ok=True)
+        folder = make_folder_below(out, below)
+        mode = file_mode(folder)
         for name, data in pictures.items():
-            write_atomically(out / folder / name, data)
+            write_atomically(folder / name, data, mode=mode)
     except OSError as error:
-        raise OutputError(
-            f"{out / folder}: pictures cannot be written ({error.strerror}); make room and start the same scan again"
-        ) from error
-    return {name: (folder / name).as_posix() for name in pictures}
-
-
-def _jpeg(picture: Picture) -> bytes:
-    return bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1])
+        problem = f"pictures cannot be written ({error.strerror})"
+        raise OutputError(problem, cure="make room and start the same scan again", path=out / below) from error
+    return {name: (below / name).as_posix() for name in pictures}

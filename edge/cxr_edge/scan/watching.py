@@ -54,9 +54,9 @@ class _Watcher:
                     # The library watches from its first answer on: what is searched after that cannot be missed.
                     for folder in [each for each in there if self._searched.get(each) != there[each]]:
                         self._searched[folder] = there[folder]
-                        yield from self._hold_back(self._discovery.find_in(folder, below=folder))
+                        yield from self._at_rest(self._discovery.find_in(folder, below=folder))
                     for path in sorted({Path(name) for change, name in changes if change != Change.deleted}):
-                        yield from self._hold_back(self._arrived(path))
+                        yield from self._at_rest(self._arrived(path))
                     yield from self._settled()
                     yield None
                     if self._there() != there:
@@ -86,12 +86,16 @@ class _Watcher:
         except FileNotFoundError:  # gone between the look and the watch
             return
         except OSError as error:
-            raise UsageError(f"the folders cannot be watched ({error}); take --poll 10 to look instead") from error
+            problem = f"the folders cannot be watched ({error})"
+            raise UsageError(problem, cure="take --poll 10 to look instead") from error
 
-    def _arrived(self, path: Path) -> Iterator[Path | InputError]:
-        below = max(
-            (folder for folder in self._searched if path.is_relative_to(folder)), key=lambda each: len(each.parts)
-        )
+    def _arrived(self, reported: Path) -> Iterator[Path | InputError]:
+        place = self._place(reported)
+        if place is None:  # the journal knows what is found again
+            for folder in self._searched:
+                yield from self._discovery.find_in(folder, below=folder)
+            return
+        path, below = place
         if not self._discovery.reaches(path, below):
             return
         if _LOST in path.name:
@@ -101,7 +105,20 @@ class _Watcher:
         elif self._discovery.wants(path, below):
             yield path
 
-    def _hold_back(self, found: Iterator[Path | InputError]) -> Iterator[Path | InputError]:
+    def _place(self, path: Path) -> tuple[Path, Path] | None:
+        """Give a path as it is spelled below the input folder that it lies in, and that folder; None if in none.
+
+        The operating system may spell a folder in another way than the user did: without links and ``..``.
+        """
+        for folder in sorted(self._searched, key=lambda each: -len(each.parts)):
+            if path.is_relative_to(folder):
+                return path, folder
+        for folder in sorted(self._searched, key=lambda each: -len(each.parts)):
+            if path.is_relative_to(folder.resolve()):
+                return folder / path.relative_to(folder.resolve()), folder
+        return None
+
+    def _at_rest(self, found: Iterator[Path | InputError]) -> Iterator[Path | InputError]:
         """Let pass what has been at rest for long; keep the rest until it is."""
         for each in found:
             facts = None if isinstance(each, InputError) else _facts(each)

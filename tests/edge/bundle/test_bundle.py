@@ -62,7 +62,7 @@ def test_files_that_the_manifest_does_not_name_are_not_there(copy):
 def test_what_the_manifest_does_not_name_is_a_fault(copy, kind):
     other = copy / "other\x1b.onnx"
     {"file": other.touch, "folder": other.mkdir, "link": lambda: other.symlink_to(copy / "gradcam.onnx")}[kind]()
-    with pytest.raises(BundleError, match="does not name: remove it") as raised:
+    with pytest.raises(BundleError, match="does not name; remove it") as raised:
         Bundle.open(copy)
     assert raised.value.exit_code == 5
     assert str(raised.value).isprintable()
@@ -82,7 +82,7 @@ def test_what_was_hashed_is_what_is_used(copy):
         (copy / name).write_bytes(b"changed")
     assert hashed == {name: record.sha256 for name, record in bundle.manifest.files.items()}
     network = bundle.network("gradcam.onnx")
-    assert hashlib.sha256(network.data).hexdigest() == network.sha256 == hashed["gradcam.onnx"]
+    assert hashlib.sha256(bytes(network.content)).hexdigest() == network.sha256 == hashed["gradcam.onnx"]
     model = load_session(network)
     assert model.provider == "cpu"
 

@@ -75,7 +75,7 @@ def test_an_empty_list_sets_no_limit():
 def bundle(tmp_path_factory):
     """The tiny bundle, as if it had been trained on children."""
     folder = write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "children")
-    write_manifest(folder, {**manifest_values(), "scope": vars(CHILDREN)})
+    write_manifest(folder, {**manifest_values(), "scope": CHILDREN.to_json()})
     return folder
 
 

@@ -11,6 +11,23 @@ from records import BUNDLE, answer, failure, refusal
 
 PROBABILITIES = (0.02, 0.97, 0.5, 0.61, 0.99999)
 
+DESCRIPTION = {
+    "schema": 2,
+    "engine": "local",
+    "bundle": BUNDLE,
+    "provider": "cpu",
+    "precision": "fp32",
+    "operating_point": "youden",
+    "gate": True,
+    "batch_size": 1,
+    "explain": "gradcam",
+    "explain_if": "positive",
+    "test_time_augmentation": False,
+    "parameters": "0123456789abcdef",
+    "started": "2026-01-02T03:04:05+00:00",
+    "seconds": 12.5,
+    "pictures": True,
+}
 RECORDS = (
     failure("in/retried.png", "missing-decoder"),  # answered further below: this record no longer counts
     answer("in/a10.png", PROBABILITIES[0]),
@@ -30,9 +47,7 @@ def scanned(tmp_path: Path) -> Path:
     """The folder; the last line of its journal is cut off as by a crash."""
     lines = [json.dumps(record) for record in RECORDS]
     (tmp_path / "results.jsonl").write_text("\n".join([*lines, '{"schema":1,"path":"in/half']), encoding="ascii")
-    parameters = {"bundle": BUNDLE, "provider": "cpu", "precision": "fp32", "operating_point": "youden"}
-    more = {"explain": "gradcam", "explain_if": "positive", "started": "2026-01-02T03:04:05+00:00", "seconds": 12.5}
-    (tmp_path / "scan.json").write_text(json.dumps({**parameters, **more}))
+    (tmp_path / "scan.json").write_text(json.dumps(DESCRIPTION))
     for record in RECORDS:
         if record["status"] != "error":
             folder = tmp_path / "assets" / str(record["sha256"])[:2] / str(record["sha256"])

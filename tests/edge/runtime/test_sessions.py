@@ -1,19 +1,26 @@
 import os
+import sys
 import threading
 import time
+from types import FunctionType
 
 import numpy as np
 import onnxruntime
 import pytest
 
 from cxr_edge.errors import BundleError, ProviderError, UsageError
-from cxr_edge.runtime import sessions
+from cxr_edge.runtime import cores, sessions
 from cxr_edge.runtime.binding import Binding
 from cxr_edge.runtime.providers import ACCELERATORS, has_nvidia_driver
 from cxr_edge.runtime.sessions import Session, open_session
 
 WITHOUT_CUDA = "CUDAExecutionProvider" not in onnxruntime.get_available_providers()
 OPEN = onnxruntime.InferenceSession
+
+
+@pytest.fixture(autouse=True)
+def _four_cores(monkeypatch):
+    monkeypatch.setattr(cores, "usable_cores", lambda: 4)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +53,7 @@ def substitute(monkeypatch):
         monkeypatch.setattr(sessions.onnxruntime, "get_available_providers", lambda: [*listed, "CPUExecutionProvider"])
         monkeypatch.setattr(sessions.onnxruntime, "InferenceSession", made)
         monkeypatch.setattr(sessions.onnxruntime, "preload_dlls", preload)
+        monkeypatch.setattr(sessions, "has_nvidia_driver", lambda: True)
         return made
 
     return substitute
@@ -82,18 +90,27 @@ def test_an_accelerator_that_is_not_built_in_names_its_package(model, word, monk
         open_session(model, provider=word)
 
 
-def test_cuda_that_is_listed_but_does_not_start_is_not_believed(model, monkeypatch):
+def say_as_preloading_does():
+    print("Failed to load libcublasLt.so.13: cannot open shared object file")  # noqa: T201
+
+
+def without_cuda(monkeypatch, *, driver):
     # What onnxruntime-gpu does on a machine without CUDA: it lists the provider, prints, and opens on the CPU.
     def quietly_on_the_cpu(source, options, **_):
         return OPEN(source, options, providers=["CPUExecutionProvider"])
 
-    def preload():
-        print("Failed to load libcublasLt.so.13: cannot open shared object file")  # noqa: T201
-
+    # The function looks up its names, `print` among them, where ONNX Runtime's own does.
+    preload = FunctionType(say_as_preloading_does.__code__, vars(onnxruntime))
     listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(sessions.onnxruntime, "get_available_providers", lambda: listed)
     monkeypatch.setattr(sessions.onnxruntime, "preload_dlls", preload)
     monkeypatch.setattr(sessions.onnxruntime, "InferenceSession", quietly_on_the_cpu)
+    monkeypatch.setattr(sessions, "has_nvidia_driver", lambda: driver)
+
+
+@pytest.mark.parametrize("driver", [True, False])
+def test_cuda_that_is_listed_but_does_not_start_is_not_believed(model, monkeypatch, driver):
+    without_cuda(monkeypatch, driver=driver)
     session = open_session(model, provider="auto")
     assert session.provider == "cpu"
     assert "libcublasLt.so.13" in session.reason
@@ -103,9 +120,34 @@ def test_cuda_that_is_listed_but_does_not_start_is_not_believed(model, monkeypat
     assert "onnxruntime-gpu[cuda,cudnn]" in str(raised.value)
 
 
-def test_what_preloading_prints_stays_out_of_the_results(model, monkeypatch, capsys):
-    test_cuda_that_is_listed_but_does_not_start_is_not_believed(model, monkeypatch)
+def test_what_preloading_prints_stays_out_of_the_results_and_nobody_else_is_silenced(model, monkeypatch, capsys):
+    without_cuda(monkeypatch, driver=True)
+    before, printing = sys.stdout, threading.Event()
+    others = []
+
+    def preload():
+        say()
+        others.append(sys.stdout is before)  # what another thread prints now goes where it always goes
+        printing.set()
+
+    say = onnxruntime.preload_dlls
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload)
+    with pytest.raises(ProviderError):
+        open_session(model, provider="cuda")
+    assert printing.is_set()
+    assert others == [True]
+    assert "print" not in vars(onnxruntime)
     assert capsys.readouterr().out == ""
+
+
+def test_the_log_level_of_the_process_is_nobody_s_business(model, monkeypatch, substitute):
+    def fail(_level):
+        raise AssertionError("the default logger is everybody's")
+
+    monkeypatch.setattr(onnxruntime, "set_default_logger_severity", fail)
+    substitute(lambda _: None)
+    for word in ("cuda", "openvino", "directml"):
+        assert open_session(model, provider=word).provider == word
 
 
 @pytest.mark.parametrize("word", ["cuda", "openvino", "directml"])
@@ -171,7 +213,7 @@ def test_an_accelerator_that_breaks_down_is_not_replaced():
         Session(Broken(), "cpu", "asked for", 1).run({}, [])
 
 
-@pytest.mark.parametrize("options", [{"provider": "gpu"}, {"threads": 0}])
+@pytest.mark.parametrize("options", [{"provider": "gpu"}, {"threads": 0}, {"threads": 5}, {"threads": 100_000}])
 def test_wrong_options(model, options):
     with pytest.raises(UsageError, match="expected"):
         open_session(model, **options)

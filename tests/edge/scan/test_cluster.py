@@ -1,7 +1,13 @@
 """The Ray engine on a Ray of this machine alone, against the local engine."""
 
+import csv
 import json
 import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +16,10 @@ import pytest
 from cxr_edge.api import load
 from cxr_edge.errors import UsageError
 from cxr_edge.reading.discovery import Discovery
+from cxr_edge.report import write_reports
+from cxr_edge.results.parameters import Parameters
+from cxr_edge.results.schema import BundleRecord
 from cxr_edge.scan import local
-from cxr_edge.scan.parameters import Parameters
 
 ray = pytest.importorskip("ray", reason="needs the ray extra: pip install 'cxr-edge[cpu,ray]'")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -29,7 +37,7 @@ def answer(engine: str, inputs: Path, bundle: Path | None, out: Path) -> Any:
     model = load(bundle, provider="cpu", threads=1)
     parameters = Parameters(
         engine=engine,
-        bundle=model.bundle.to_json(),
+        bundle=BundleRecord(**model.bundle.to_json()),
         provider="cpu",
         precision="fp32",
         operating_point=model.classifier.operating_point,
@@ -37,12 +45,13 @@ def answer(engine: str, inputs: Path, bundle: Path | None, out: Path) -> Any:
         batch_size=1,
         explain="none",
         explain_if="positive",
-        pictures=False,
     )
     discovery = Discovery((inputs,), output=out)
     if engine == "local":
-        return local.scan(model, discovery, parameters, out=out, workers=2)[0]
-    return cluster.scan(discovery, parameters, out=out, bundle=bundle, size=(224, 224), address=None, workers=1)
+        return local.scan_locally(model, discovery, parameters, out=out, workers=2)[0]
+    return cluster.scan_on_cluster(
+        discovery, parameters, out=out, bundle=bundle, size=(224, 224), address=None, workers=1
+    )
 
 
 def records(lines: list[str]) -> dict[str, dict[str, Any]]:
@@ -79,6 +88,55 @@ def test_the_same_records_as_the_local_engine(tiny_bundle: Path, radiographs: Pa
     (inputs / os.fsdecode(b"not utf-8 \xff.png")).write_text("no image")
     (inputs / "empty.jpeg").touch()
     check(inputs, tiny_bundle, tmp_path)
+    out = tmp_path / "ray"
+    slices = len(list((out / "records").glob("slice-*")))
+    assert slices == 1  # the same failures again are not written again
+    (inputs / "empty.jpeg").write_bytes((radiographs / "NORMAL2-IM-0588-0001.jpeg").read_bytes())
+    later = answer("ray", inputs, tiny_bundle, out)
+    assert (later.errors, later.recorded) == ({"not-an-image": 1}, 1)
+    written = write_reports(out, formats=["csv", "html"])
+    assert [path.name for path in written.files] == ["results.csv", "report.html"]
+    with (out / "results.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}
+    assert len(rows) == later.total
+    assert rows["empty.jpeg"]["status"] == "ok"
+
+
+@pytest.fixture
+def no_cluster() -> Iterator[str]:
+    """The address of a program that listens and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere.invalid:6379", "no address", "127.0.0.1:99999", "silent"])
+def test_a_wrong_address_is_answered_soon(address: str, no_cluster: str, tmp_path: Path, tiny_bundle: Path) -> None:
+    address = no_cluster if address == "silent" else address
+    options = ["--out", tmp_path / "out", "--engine", "ray", "--ray-address", address, "--formats", "parquet"]
+    command = [sys.executable, "-m", "cxr_edge", "scan", tmp_path, "--bundle", tiny_bundle, *options]
+    start = time.monotonic()
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: --ray-address {address!r}: no Ray cluster answers there; check that it runs, or leave the option out\n"
+    )
+    assert time.monotonic() - start < 30  # ten seconds on a machine that does nothing else
+    assert not (tmp_path / "out").exists()
+
+
+def test_it_says_no_more_than_the_local_engine(tiny_bundle: Path, radiographs: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    options = ["--out", tmp_path / "out", "--engine", "ray", "--workers", "1", "--formats", "parquet"]
+    command = [sys.executable, "-m", "cxr_edge", "scan", radiographs, "--bundle", tiny_bundle, *options]
+    environment = {**os.environ, "HOME": str(home)}
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stderr.splitlines()
+    assert first == done.stdout.strip()
+    assert second.startswith("Research use only")
+    facts = [path.read_text() for path in Path("/tmp/ray").glob("session_latest/usage_stats.json")]  # noqa: S108
+    assert all('"usage_stats_enabled"' not in fact or "false" in fact for fact in facts)
 
 
 @pytest.mark.data

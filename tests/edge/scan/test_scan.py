@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -233,3 +234,134 @@ def test_read_only_output(tiny_bundle: Path, folder: Path, tmp_path: Path) -> No
     tmp_path.chmod(0o700)
     assert done.returncode == 3
     assert "check its permissions" in done.stderr
+
+
+def permissions(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+@pytest.mark.parametrize(("options", "mode"), [((), 0o700), (("--mode", "750"), 0o750)])
+def test_results_are_the_users_alone_unless_said_otherwise(
+    tiny_bundle: Path, folder: Path, tmp_path: Path, options: tuple[str, ...], mode: int
+) -> None:
+    out = tmp_path / "deep" / "out"
+    done = scan(tiny_bundle, folder / "ward 0", "--out", out, "--formats", "jsonl,csv,html,parquet", *options)
+    assert done.returncode == 0, done.stderr
+    found = {path: permissions(path) for path in out.rglob("*")}
+    assert {path.name for path in found} >= {
+        "results.jsonl",
+        "results.csv",
+        "report.html",
+        "scan.json",
+        "thumbnail.jpg",
+    }
+    assert {permissions(out.parent), permissions(out)} == {mode}
+    for path, found_mode in found.items():
+        assert found_mode == (mode if path.is_dir() else mode & 0o666), path
+    assert (out / ".cxr-edge").is_file()
+    assert (out / "assets" / ".cxr-edge").is_file()
+
+
+def test_a_page_can_be_asked_for_later(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    assert scan(tiny_bundle, folder / "ward 0", "--out", tmp_path / "out", "--formats", "jsonl").returncode == 0
+    journal = (tmp_path / "out" / "results.jsonl").read_bytes()
+    again = scan(tiny_bundle, folder / "ward 0", "--out", tmp_path / "out", "--formats", "JSONL, HTML")
+    assert again.returncode == 0, again.stderr
+    assert "0 errors" in again.stdout
+    assert (tmp_path / "out" / "results.jsonl").read_bytes() == journal
+    thumbnails = list((tmp_path / "out" / "assets").rglob("thumbnail.jpg"))
+    assert len(thumbnails) == len({json.loads(line)["sha256"] for line in journal.splitlines()})
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_one_bad_line_blocks_nothing_for_ever(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    options = (folder / "ward 0", "--out", tmp_path / "out", "--formats", "jsonl")
+    scan(tiny_bundle, *options)
+    before, journal = records(tmp_path / "out"), tmp_path / "out" / "results.jsonl"
+    _, *rest = journal.read_bytes().splitlines(keepends=True)
+    bad = b'{"path": "a", "status": {}}\n'
+    journal.write_bytes(bad + b"".join(rest))
+    refused = scan(tiny_bundle, *options)
+    assert refused.returncode == 2
+    assert "line 1 is no record of a scan" in refused.stderr
+    assert "--skip-bad" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    done = scan(tiny_bundle, *options, "--skip-bad")
+    assert done.returncode == 0, done.stderr
+    assert "1 lines of the journal were no records" in done.stderr
+    assert records(tmp_path / "out") == before
+    assert (tmp_path / "out" / "results.bad.jsonl").read_bytes() == bad
+    assert scan(tiny_bundle, *options).returncode == 0
+
+
+@pytest.mark.parametrize("spelling", ["same", "dots", "link"])
+def test_results_never_lie_among_the_radiographs(
+    tiny_bundle: Path, folder: Path, tmp_path: Path, spelling: str
+) -> None:
+    inputs, link = tmp_path / "in", tmp_path / "link"
+    shutil.copytree(folder / "ward 0", inputs)
+    link.symlink_to(inputs, target_is_directory=True)
+    out = {"same": inputs, "dots": inputs / ".." / "in", "link": link}[spelling]
+    before = sorted(inputs.rglob("*"))
+    done = scan(tiny_bundle, inputs, "--out", out)
+    assert done.returncode == 2
+    assert "is an input" in done.stderr
+    assert sorted(inputs.rglob("*")) == before
+
+
+def test_a_watched_folder_has_a_page_while_it_is_watched(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    inputs, out = tmp_path / "in", tmp_path / "out"
+    inputs.mkdir()
+    whole = (folder / "copy.png").read_bytes()
+    (inputs / "late.png").write_bytes(whole[:200])
+    os.utime(inputs / "late.png", (0, 0))
+    program = "from cxr_edge.scan import local; local.REFRESH = 0.5; from cxr_edge.cli import main; main()"
+    arguments = [inputs, "--out", out, "--watch", "--bundle", tiny_bundle, "--provider", "cpu"]
+
+    def wait_for(text: str) -> None:
+        until = time.monotonic() + 60
+        while not (out / "results.csv").exists() or text not in (out / "results.csv").read_text("utf-8-sig"):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "scan", *map(str, arguments)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            wait_for("truncated")
+            (inputs / "late.png").write_bytes(whole)
+            wait_for(",ok,")
+            assert process.poll() is None
+            assert (out / "report.html").exists()
+        finally:
+            process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert said.startswith("1 inputs: ")
+    assert "0 errors" in said
+
+
+def test_an_output_folder_that_is_moved_away(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    inputs, out = tmp_path / "in", tmp_path / "out"
+    inputs.mkdir()
+    options = (inputs, "--out", out, "--watch", "--formats", "jsonl,html")
+    with subprocess.Popen(command(tiny_bundle, *options), stderr=subprocess.PIPE, text=True) as process:
+        while not (out / "results.jsonl").exists():
+            time.sleep(0.01)
+        out.rename(tmp_path / "moved")
+        (inputs / "late.png").write_bytes((folder / "copy.png").read_bytes())
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert said.count("\n") == 1, said
+    assert not out.exists()
+
+
+def test_a_damaged_description_is_one_line(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    options = (folder / "ward 0", "--out", tmp_path / "out", "--formats", "jsonl")
+    scan(tiny_bundle, *options)
+    (tmp_path / "out" / "scan.json").write_text('{"schema": 1, "bundle": [], "seconds": {}}')
+    done = scan(tiny_bundle, *options)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "no description of a scan" in done.stderr

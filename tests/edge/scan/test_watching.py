@@ -1,5 +1,6 @@
 """Files that come and grow, folders that go and come back; with the operating system's events and by polling."""
 
+import os
 import shutil
 import sys
 import threading
@@ -104,3 +105,24 @@ def test_without_watchfiles_the_cure_is_named(monkeypatch: pytest.MonkeyPatch, t
     assert isinstance(result.exception, UsageError)
     assert "cxr-edge[watch]" in str(result.exception)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_the_system_spells_in_another_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder, link = tmp_path / "in", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(folder, target_is_directory=True)
+    stop = threading.Event()
+
+    def changes(*_: object, **__: object) -> Iterator[set[tuple[watching.Change, str]]]:
+        yield set()
+        for name in ("a.png", "b.png"):
+            (folder / name).touch()
+            os.utime(folder / name, (0, 0))
+        yield {(watching.Change.added, str(folder / "a.png"))}  # as macOS does: without the link
+        yield {(watching.Change.added, "/somewhere/else/entirely/b.png")}
+        stop.set()
+
+    monkeypatch.setattr(watching, "watch", changes)
+    found = [path for path in watching.watch_for(Discovery((link,)), stop, poll=None) if path is not None]
+    assert found[0] == link / "a.png"
+    assert set(found) == {link / "a.png", link / "b.png"}

@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from cxr_edge.explanation.gradcam import SaliencyMap
 from cxr_edge.explanation.rendering import Picture, grey_picture, heat, outline, tint
-from cxr_edge.explanation.saliency import SaliencyMap
 from cxr_edge.reading.radiograph import Radiograph, Source
 from cxr_train.audit.evidence import ClassEvidence, Shares, predict_one
 from cxr_train.audit.setting import LUNG, Setting

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cxr_edge.explanation.evidence import weigh
+from cxr_edge.explanation.lungs import measure_evidence
 from cxr_train.audit.evidence import ClassEvidence, predict_one
 from cxr_train.audit.setting import Setting
 from cxr_train.metrics import Estimate, dice
@@ -60,9 +60,9 @@ def outlines(setting: Setting, where: Mapping[str, ClassEvidence] | None) -> Out
         for each in evidence.shares:
             outline = explainer.lungs.outline(setting.images.pixels[each.row].astype(np.float32))
             saliency = explainer.gradcam.explain(predict_one(setting, each.row).features, label)
-            share = weigh(outline, label, saliency, None).saliency
+            share = measure_evidence(outline, label, saliency, None).saliency
             found[each.row] = outline.mask
-            doubted += outline.doubt is not None
+            doubted += outline.implausible is not None
             stated[each.row], human[each.row] = np.nan if share is None else share, each.gradcam
     return Outlines(
         images=int(masked.sum()),

@@ -1,0 +1,101 @@
+"""The networks of a bundle, each opened in one way and checked against what the manifest says."""
+
+from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.errors import BundleError
+from cxr_edge.runtime.providers import Provider
+from cxr_edge.runtime.sessions import Session, Shape, open_session
+
+GRADCAM_FILE = "gradcam.onnx"
+DESCRIPTOR = "descriptor"
+"""The output of a classifier that the gate looks at, float32 [N, D]."""
+
+
+def open_classifier(
+    bundle: Bundle,
+    precision: str = "fp32",
+    *,
+    descriptor: bool = False,
+    provider: Provider = "auto",
+    threads: int | None = None,
+    spinning: bool = True,
+) -> Session:
+    """Open the classifier of a precision: pixels → logodds, probability, features and perhaps a descriptor.
+
+    Args:
+        bundle: An opened bundle.
+        precision: One of the bundle's precisions.
+        descriptor: Whether the gate's descriptor is needed.
+        provider: See `open_session`.
+        threads: See `open_session`.
+        spinning: See `open_session`.
+
+    Raises:
+        BundleError: The network does not fit the manifest, or see `open_session`.
+        ProviderError: See `open_session`.
+    """
+    manifest = bundle.manifest
+    network = bundle.network(manifest.precisions[precision].file)
+    session = open_session(network, provider=provider, threads=threads, spinning=spinning, cached=True)
+    if descriptor and DESCRIPTOR not in {output.name for output in session.inference.get_outputs()}:
+        raise BundleError(
+            f"the {precision} network gives the gate no {DESCRIPTOR}",
+            cure="run cxr-export gate again, or answer without it (--no-gate)",
+            path=bundle.folder,
+        )
+    outputs: dict[str, Shape] = {"logodds": (None,), "probability": (None,), "features": manifest.feature_shape}
+    session.check({"pixels": manifest.input_shape}, outputs)
+    return session
+
+
+def open_gate(bundle: Bundle) -> Session:
+    """Open the gate: descriptor → score.
+
+    It runs on one thread of the CPU: it is tiny, and a second pool would get in the classifier's way.
+
+    Raises:
+        BundleError: The bundle has none, or it does not fit.
+    """
+    spec = bundle.manifest.gate
+    if spec is None:
+        raise BundleError("the bundle has no gate", cure="add one with cxr-export gate", path=bundle.folder)
+    session = open_session(bundle.network(spec.file), provider="cpu", threads=1)
+    session.check({DESCRIPTOR: (None, None)}, {"score": (None,)})
+    return session
+
+
+def open_gradcam(bundle: Bundle, *, provider: Provider = "auto", threads: int | None = None) -> Session:
+    """Open the head with its gradient: features and target → gradients and map.
+
+    Args:
+        bundle: An opened bundle.
+        provider: See `open_session`.
+        threads: See `open_session`.
+
+    Raises:
+        BundleError: The bundle has none, or it does not fit.
+        ProviderError: See `open_session`.
+    """
+    shape = bundle.manifest.feature_shape
+    session = open_session(bundle.network(GRADCAM_FILE), provider=provider, threads=threads)
+    session.check({"features": shape, "target": (None,)}, {"gradients": shape, "map": shape[:3]})
+    return session
+
+
+def open_lungs(bundle: Bundle, *, provider: Provider = "auto", threads: int | None = None) -> Session:
+    """Open the lung segmenter: pixels → lungs.
+
+    Args:
+        bundle: An opened bundle.
+        provider: See `open_session`.
+        threads: See `open_session`.
+
+    Raises:
+        BundleError: The bundle has none, or it does not fit.
+        ProviderError: See `open_session`.
+    """
+    spec = bundle.manifest.lungs
+    if spec is None:
+        raise BundleError("has nothing that outlines lungs", cure="add it with cxr-export lungs", path=bundle.folder)
+    session = open_session(bundle.network(spec.file), provider=provider, threads=threads)
+    session.check({"pixels": bundle.manifest.input_shape}, {"lungs": (None, None, None)})
+    return session
