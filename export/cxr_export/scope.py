@@ -22,7 +22,7 @@ from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import InputError, UsageError
 from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.reading.decode import read_radiograph
-from cxr_edge.reading.inputs import find_images
+from cxr_edge.reading.discovery import Discovery
 from cxr_edge.runtime.networks import DESCRIPTOR, ELSEWHERE
 from cxr_export.bundle import changing
 from cxr_export.edits import answer
@@ -226,7 +226,7 @@ class _Source:
     @classmethod
     def read(cls, folder: Path, describe: _Describer, *, size: tuple[int, int]) -> _Source:
         images, patients = [], []
-        for found in find_images([folder]):
+        for found in Discovery((folder,), ordered=True).find():
             try:
                 if isinstance(found, InputError):
                     raise found
