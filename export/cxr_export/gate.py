@@ -41,6 +41,7 @@ COPIES = Augmentation(
     resolution=0.3,
     blur=0.3,
     noise=0.3,
+    stripes=0.3,
     markers=0.3,
     borders=0.3,
 )
