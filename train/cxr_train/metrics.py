@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
+from scipy.stats import rankdata
+from sklearn.metrics import average_precision_score
 
 from cxr_edge.bundle.manifest import Calibration
 from cxr_train.calibration import calibrated
@@ -52,7 +53,7 @@ def figures(labels: NDArray[np.int32], probability: Floats, threshold: float) ->
     missed, right = int((~called & positive).sum()), int((~called & ~positive).sum())
     both = 0 < positive.sum() < len(labels)
     return {
-        "auroc": float(roc_auc_score(labels, probability)) if both else np.nan,
+        "auroc": _auroc(positive, probability) if both else np.nan,
         "auprc": float(average_precision_score(labels, probability)) if both else np.nan,
         "recall": _ratio(hit, hit + missed),
         "specificity": _ratio(right, right + false),
@@ -62,6 +63,13 @@ def figures(labels: NDArray[np.int32], probability: Floats, threshold: float) ->
         "brier": float(np.mean((probability - labels) ** 2)),
         "ece": expected_calibration_error(labels, probability),
     }
+
+
+def _auroc(positive: NDArray[np.bool_], probability: Floats) -> float:
+    """From the ranks (Mann and Whitney 1947), ten times as quick as over the curve; a bootstrap takes a thousand."""
+    count = positive.sum()
+    above = rankdata(probability)[positive].sum() - count * (count + 1) / 2
+    return float(above / (count * (len(positive) - count)))
 
 
 def confusion(labels: NDArray[np.int32], probability: Floats, threshold: float) -> NDArray[np.int64]:
