@@ -5,8 +5,8 @@ pytest benchmarks/test_drawing.py --benchmark-only
 
 import pytest
 
+from cxr_edge import LimeOptions
 from cxr_edge.bench.inputs import phantom_jpeg
-from cxr_edge.explanation.explainer import LimeOptions
 from cxr_edge.explanation.figures import draw
 from cxr_edge.explanation.rendering import to_png
 

@@ -8,9 +8,9 @@ from collections import deque
 import numpy as np
 import pytest
 
+from cxr_edge import LimeOptions
 from cxr_edge.explanation.explainer import Explainer
-from cxr_edge.explanation.lime import design
-from cxr_edge.explanation.lime.perturber import Perturber
+from cxr_edge.explanation.lime.perturbations import Perturber, folded_hadamard, independent
 from cxr_edge.explanation.lime.ridge import fit_ridge
 from cxr_edge.explanation.lime.surrogate import Surrogate, reach
 from cxr_edge.explanation.superpixels import segment
@@ -32,7 +32,7 @@ def regions(image):
 
 @pytest.fixture(scope="module")
 def masks(regions):
-    return design.folded_hadamard(regions.count, np.random.default_rng(0))
+    return folded_hadamard(regions.count, np.random.default_rng(0))
 
 
 @pytest.mark.benchmark(group="grad-cam")
@@ -57,7 +57,7 @@ def test_segment(benchmark, image, method) -> None:
 
 @pytest.mark.benchmark(group="lime, one block of 64 perturbations")
 def test_draw_the_design(benchmark, regions) -> None:
-    benchmark(design.folded_hadamard, regions.count, np.random.default_rng(0))
+    benchmark(folded_hadamard, regions.count, np.random.default_rng(0))
 
 
 @pytest.mark.benchmark(group="lime, one block of 64 perturbations")
@@ -72,7 +72,7 @@ def test_solve_the_surrogate(benchmark, regions, blocks) -> None:
     random = np.random.default_rng(0)
     surrogate = Surrogate(reach(regions, 7, 7))
     for _ in range(blocks):
-        masks = design.folded_hadamard(regions.count, random)
+        masks = folded_hadamard(regions.count, random)
         surrogate.add(masks, random.normal(size=len(masks)), random.normal(size=(len(masks), PLACES)))
     benchmark(surrogate.estimate)
 
@@ -87,7 +87,7 @@ def test_take_scores_into_the_surrogate(benchmark, regions, masks) -> None:
 @pytest.mark.benchmark(group="lime, the package's surrogate, 1000 samples")
 @pytest.mark.parametrize("selection", ["none", "highest_weights", "forward_selection"])
 def test_solve_as_the_package_does(benchmark, regions, selection) -> None:
-    masks = design.independent(regions.count, 1000, np.random.RandomState(0))
+    masks = independent(regions.count, 1000, np.random.RandomState(0))
     scores = np.random.default_rng(0).normal(size=len(masks))
     benchmark(fit_ridge, masks, scores, features=6, selection=selection)
 
@@ -96,4 +96,4 @@ def test_solve_as_the_package_does(benchmark, regions, selection) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_explain_one_radiograph(benchmark, bundle, image, precision) -> None:
     lime = Explainer(Classifier(bundle, provider="cpu", precision=precision)).lime
-    benchmark.pedantic(lime.explain, (image, TARGET), {"samples": 64}, rounds=10, warmup_rounds=1)
+    benchmark.pedantic(lime.explain, (image, TARGET, LimeOptions(samples=64)), rounds=10, warmup_rounds=1)

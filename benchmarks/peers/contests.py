@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cxr_edge import LimeOptions
 from cxr_edge.api import Model
 from cxr_edge.explanation.superpixels import segment
 from peers.network import Floats
 from peers.peer import Peer
-from peers.rounds import Ratio, Seconds, take_turns
+from rounds import Ratio, Seconds, take_turns
 
 OURS = "cxr-edge"
 FAST, REFERENCE = f"{OURS}, fast mode", f"{OURS}, reference mode"
@@ -80,10 +81,12 @@ def lime(model: Model, peers: Sequence[Peer], image: Floats, *, samples: int, ro
     engine, label = model.explainer.lime, model.bundle.manifest.positive
     regions = segment(image)
     count = min(samples, 60)
-    expected = engine.explain_reference(image, label, segments=regions, samples=count, seed=1).coefficients
+    expected = engine.explain(
+        image, label, LimeOptions(mode="reference", samples=count, seed=1), regions=regions
+    ).coefficients
     runs = {
         FAST: lambda: engine.explain(image, label),
-        REFERENCE: lambda: engine.explain_reference(image, label, samples=samples, seed=1),
+        REFERENCE: lambda: engine.explain(image, label, LimeOptions(mode="reference", samples=samples, seed=1)),
     }
     runs[FAST]()
     agreement = {}

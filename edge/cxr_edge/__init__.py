@@ -14,7 +14,10 @@ from cxr_edge import telemetry
 
 if TYPE_CHECKING:
     from cxr_edge.api import Model, load
-    from cxr_edge.errors import BundleError, CxrEdgeError, InputError, ProviderError, UsageError
+    from cxr_edge.errors import BundleError, CxrEdgeError, InputError, OutputError, ProviderError, UsageError
+    from cxr_edge.explanation.explainer import Explanation
+    from cxr_edge.explanation.figures import draw
+    from cxr_edge.explanation.options import LimeOptions
     from cxr_edge.reading.decode import read_radiograph
     from cxr_edge.reading.radiograph import Radiograph, Source
     from cxr_edge.results.outcomes import Answer, Refusal
@@ -24,13 +27,17 @@ __all__ = [
     "Answer",
     "BundleError",
     "CxrEdgeError",
+    "Explanation",
     "InputError",
+    "LimeOptions",
     "Model",
+    "OutputError",
     "ProviderError",
     "Radiograph",
     "Refusal",
     "Source",
     "UsageError",
+    "draw",
     "load",
     "read_radiograph",
 ]
@@ -39,7 +46,12 @@ telemetry.switch_off()  # every way into this program passes here before it impo
 
 _MODULES = {
     **dict.fromkeys(("Model", "load"), "api"),
-    **dict.fromkeys(("BundleError", "CxrEdgeError", "InputError", "ProviderError", "UsageError"), "errors"),
+    **dict.fromkeys(
+        ("BundleError", "CxrEdgeError", "InputError", "OutputError", "ProviderError", "UsageError"), "errors"
+    ),
+    "Explanation": "explanation.explainer",
+    "LimeOptions": "explanation.options",
+    "draw": "explanation.figures",
     **dict.fromkeys(("Radiograph", "Source"), "reading.radiograph"),
     **dict.fromkeys(("Answer", "Refusal"), "results.outcomes"),
     "read_radiograph": "reading.decode",

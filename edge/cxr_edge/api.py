@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from cxr_edge.explanation.explainer import Explainer, Explanation, LimeOptions, Which
-    from cxr_edge.explanation.saliency import CamMethod
+    from cxr_edge.explanation.explainer import Explainer, Explanation
+    from cxr_edge.explanation.options import CamMethod, LimeOptions, Method
     from cxr_edge.prediction.classifier import Classifier
     from cxr_edge.reading.radiograph import Radiograph
     from cxr_edge.results.outcomes import Answer, Prediction
@@ -103,7 +103,7 @@ class Model:
         self,
         source: "str | os.PathLike[str] | bytes | NDArray[Any] | Radiograph",
         *,
-        method: "Which" = "both",
+        method: "Method" = "both",
         target: str = "predicted",
         cam: "CamMethod" = "gradcam",
         lime: "LimeOptions | None" = None,
@@ -113,18 +113,19 @@ class Model:
         Args:
             source: As for `predict`.
             method: ``gradcam``, ``lime`` or ``both``.
-            target: The label to explain, or ``predicted``.
+            target: The label to explain, in any case, or ``predicted``.
             cam: ``gradcam``, ``hirescam`` or ``gradcam++``.
             lime: How LIME is to run; None means its defaults.
 
         Returns:
-            The answer with its maps; `cxr_edge.explanation.figures.draw` draws them.
+            The answer with its maps; `draw` draws them.
 
         Raises:
             InputError: The source is no radiograph that can be answered, or no chest radiograph.
-            UsageError: An unknown method or label, or LIME options that make no sense.
-            BundleError: The bundle cannot explain, or its network answers NaN.
+            UsageError: An unknown method, map or label; the source was not read.
+            BundleError: The bundle cannot explain.
         """
+        self.explainer.check(method=method, target=target, cam=cam)
         return self.explainer.explain(self.predict(source), method=method, target=target, cam=cam, lime=lime)
 
     @cached_property

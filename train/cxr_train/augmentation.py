@@ -31,7 +31,6 @@ class Augmentation:
         blur: Smoothed or sharpened.
         jpeg: Compressed and decoded again.
         noise: Gaussian noise added.
-        stripes: Vertical lines added, as an anti-scatter grid leaves them and a coarse resize aliases them.
         markers: Letters, digits or bright bars pasted.
         borders: Edges or corners blacked or whitened.
         erase: Rectangles filled.
@@ -48,7 +47,6 @@ class Augmentation:
     blur: float = 0.0
     jpeg: float = 0.0
     noise: float = 0.0
-    stripes: float = 0.0
     markers: float = 0.0
     borders: float = 0.0
     erase: float = 0.0
@@ -89,8 +87,6 @@ def augment(
         pixels = _blur_or_sharpen(pixels, rng)
     if rng.random() < amount.noise:
         pixels = pixels + rng.standard_normal(pixels.shape, np.float32) * np.float32(rng.uniform(1, 12))
-    if amount.stripes and rng.random() < amount.stripes:  # recipes without it draw the numbers that they always drew
-        pixels = _stripes(pixels, rng)
     if rng.random() < amount.jpeg:
         pixels = _jpeg(pixels, int(rng.integers(25, 95)))
     if rng.random() < amount.borders:
@@ -199,12 +195,6 @@ def _blur_or_sharpen(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     if rng.random() < 0.6:
         return cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.4, 2.0))
     return pixels + np.float32(rng.uniform(0.3, 1.5)) * (pixels - cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.7, 2)))
-
-
-def _stripes(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    columns = np.arange(pixels.shape[1], dtype=np.float32)
-    wave = np.sin(2 * np.pi * columns / rng.uniform(2, 8) + rng.uniform(0, 2 * np.pi)).astype(np.float32)
-    return pixels + np.float32(rng.uniform(2, 14)) * np.sqrt(np.clip(pixels, 0, 255) / 255) * wave
 
 
 def _jpeg(pixels: Pixels, quality: int) -> Pixels:

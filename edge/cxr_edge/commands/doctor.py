@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxr_edge.commands import options
+from cxr_edge.runtime.providers import Provider
 from cxr_edge.text import printable
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
     bundle: options.Bundle = None,
     provider: Annotated[
-        options.ProviderName,
+        Provider,
         typer.Option(help="What has to start: auto all that this ONNX Runtime has, else the CPU and the one named."),
     ] = "auto",
 ) -> None:

@@ -1,14 +1,32 @@
 """The options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from cxr_edge.runtime.providers import Provider as ProviderName
+
+
+def input_path(text: str | Path) -> Path:
+    """Read a path; an empty one would mean the current folder, and is mostly an unset variable."""
+    if text == "":
+        raise typer.BadParameter("an empty path; is a variable unset? The current folder is .")
+    return Path(text)
+
+
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILE|FOLDER",
+        parser=input_path,
+        help="JPEG, PNG, TIFF, BMP or DICOM; folders are searched with their sub-folders.",
+        show_default=False,
+    ),
+]
 Bundle = Annotated[
     Path | None, typer.Option("--bundle", help="Folder of another bundle than the installed one.", show_default=False)
 ]
-ProviderName = Literal["auto", "cpu", "cuda", "openvino", "directml"]  # `accelerators.Provider`, without its imports
 Provider = Annotated[
     ProviderName,
     typer.Option(help="Where to compute. auto takes CUDA if it starts, else the CPU; the others run there or fail."),

@@ -1,6 +1,6 @@
 """``cxr-edge predict``: files and folders → a table or JSON Lines."""
 
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,14 +16,7 @@ _RANGE = len("0.0000 to 1.0000")
 
 
 def predict(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="FILE|FOLDER",
-            help="JPEG, PNG, TIFF, BMP or DICOM; folders are searched with their sub-folders.",
-            show_default=False,
-        ),
-    ],
+    paths: options.Inputs,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per input, in input order.")] = False,
     bundle: options.Bundle = None,
     provider: options.Provider = "auto",
@@ -50,24 +43,18 @@ def predict(
         gate=not no_gate,
     )
     from cxr_edge.errors import InputError
-    from cxr_edge.reading.inputs import find_images
-    from cxr_edge.results.outcomes import Failure
+    from cxr_edge.reading.discovery import Discovery
+    from cxr_edge.results.outcomes import Failure, attempt
     from cxr_edge.results.record import RESEARCH_USE, to_line
 
     if not json:
         heading = f"{'spread':<{_RANGE}}  file" if test_time_augmentation else "file"
         typer.echo(_ROW.format("label", "probability", "threshold", heading))
     count = failures = refused = 0
-    for found in find_images(paths):
+    for found in Discovery(tuple(paths), ordered=True).find():
         count += 1
         outcome: Answer | Failure
-        if isinstance(found, InputError):
-            outcome = Failure.of(found)
-        else:
-            try:
-                outcome = model.predict(found)
-            except InputError as error:
-                outcome = Failure(found, error)
+        outcome = Failure.of(found) if isinstance(found, InputError) else attempt(found, partial(model.predict, found))
         failures += isinstance(outcome, Failure)
         typer.echo(to_line(outcome.to_json()) if json else _row(outcome, spread=test_time_augmentation))
         if isinstance(outcome, Failure):

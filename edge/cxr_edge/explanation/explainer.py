@@ -5,56 +5,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cxr_edge.errors import InputError, UsageError
-from cxr_edge.explanation.evidence import Evidence, weigh
-from cxr_edge.explanation.gradcam import GradCam
-from cxr_edge.explanation.lime.engine import REFERENCE_SAMPLES, Lime
-from cxr_edge.explanation.lime.explanation import LimeExplanation, Mode, Score
-from cxr_edge.explanation.lungs import LungSegmenter
-from cxr_edge.explanation.saliency import CamMethod, SaliencyMap
-from cxr_edge.explanation.superpixels import DEFAULT_COUNT, Method
+from cxr_edge.explanation.gradcam import GradCam, SaliencyMap
+from cxr_edge.explanation.lime.engine import Lime
+from cxr_edge.explanation.lime.explanation import LimeExplanation
+from cxr_edge.explanation.lungs import Evidence, LungSegmenter, measure_evidence
+from cxr_edge.explanation.options import PREDICTED, CamMethod, LimeOptions, Method, check_choice
 from cxr_edge.prediction.classifier import Classifier
-from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.results.outcomes import Answer
 from cxr_edge.results.record import ExplanationPart, to_record
-
-Which = Literal["gradcam", "lime", "both"]
-
-
-@dataclass(frozen=True)
-class LimeOptions:
-    """How LIME is to run; None takes the mode's own default. See `Lime.explain` and `Lime.explain_reference`.
-
-    Attributes:
-        mode: ``fast`` or ``reference``.
-        segments: How to partition the input.
-        superpixels: About how many superpixels.
-        samples: Perturbations.
-        seed: What they are drawn from; None derives it from the pixels and the options.
-        stability: Fast mode: expected overlap of the leading superpixels to reach; None: see `Lime.explain`.
-        budget: Fast mode: seconds to stop within.
-        score: ``logodds`` (fast mode) or, in the reference mode, ``probability`` as well.
-    """
-
-    mode: Mode = "fast"
-    segments: Method = "slic"
-    superpixels: int = DEFAULT_COUNT
-    samples: int | None = None
-    seed: int | None = None
-    stability: float | None = None
-    budget: float | None = None
-    score: Score | None = None
-
-    def __post_init__(self) -> None:
-        if self.mode not in get_args(Mode):
-            raise UsageError(f"lime mode {self.mode!r}; expected one of {', '.join(get_args(Mode))}")
-        if self.mode == "reference" and (self.stability is not None or self.budget is not None):
-            raise UsageError("stability and budget steer the fast mode; the reference mode takes samples only")
-        if self.mode == "fast" and self.score == "probability":
-            raise UsageError("the fast mode explains the log-odds; take the reference mode for the probability")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +41,9 @@ class Explanation:
         Where the evidence for a label lies that was not given speaks neither for nor against the answer.
         """
         evidence = self.evidence
-        tells = evidence is not None and (self.target == self.answer.label or evidence.outline.doubt is not None)
-        return self.answer.warnings + (evidence.warnings if evidence is not None and tells else ())
+        if evidence is None or (self.target != self.answer.label and evidence.outline.implausible is None):
+            return self.answer.warnings
+        return self.answer.warnings + evidence.warnings
 
     def to_json(self) -> dict[str, object]:
         """Give the record of the answer with its explanation."""
@@ -135,12 +95,36 @@ class Explainer:
             return None
         return LungSegmenter(self._classifier.bundle, provider=provider, threads=session.threads)
 
+    def check(self, *, method: Method, target: str, cam: CamMethod) -> str | None:
+        """Check what is asked, before anything is read.
+
+        Args:
+            method: See `explain`.
+            target: See `explain`.
+            cam: See `explain`.
+
+        Returns:
+            The bundle's own spelling of the label; None where the label of the answer is meant.
+
+        Raises:
+            UsageError: Unknown method, map or label; the message lists those that there are.
+        """
+        check_choice("method", method, get_args(Method))
+        check_choice("map", cam, get_args(CamMethod))
+        if target.casefold() == PREDICTED:
+            return None
+        labels = self._classifier.bundle.manifest.labels
+        for label in labels:
+            if label.casefold() == target.casefold():
+                return label
+        raise UsageError(f"target {target!r}; expected one of {', '.join((PREDICTED, *labels))}")
+
     def explain(
         self,
         answer: Answer,
         *,
-        method: Which = "both",
-        target: str = "predicted",
+        method: Method = "both",
+        target: str = PREDICTED,
         cam: CamMethod = "gradcam",
         lime: LimeOptions | None = None,
     ) -> Explanation:
@@ -149,53 +133,25 @@ class Explainer:
         Args:
             answer: From `Model.predict`.
             method: Which explanations.
-            target: A label, or ``predicted``.
+            target: A label in any case, or ``predicted``.
             cam: Which map from features and gradients.
             lime: How LIME is to run; None means its defaults.
 
         Raises:
-            InputError: The answer is a refusal: there is no label to explain.
-            UsageError: Unknown method or label, or LIME options that make no sense.
-            BundleError: The bundle cannot explain, or the network answers NaN.
+            InputError: The answer is a refusal: there is no label to explain. Or the network gives NaN.
+            UsageError: See `check`.
+            BundleError: The bundle cannot explain.
         """
-        if method not in get_args(Which):
-            raise UsageError(f"method {method!r}; expected one of {', '.join(get_args(Which))}")
+        label = self.check(method=method, target=target, cam=cam) or answer.label
         if refusal := answer.refusal:
-            raise InputError(
-                f"{answer.radiograph.source.path or 'input'}: refused, {refusal};"
-                " --no-gate (gate=False) explains it all the same",
-                kind="refused",
-            )
-        label = answer.label if target == "predicted" else target
-        spec = self._classifier.bundle.manifest.input
-        image = to_input(answer.radiograph, height=spec.height, width=spec.width)
+            cure = "--no-gate (gate=False) explains it all the same"
+            raise InputError(f"refused, {refusal}", kind="refused", cure=cure, path=answer.radiograph.source.path)
+        prediction = answer.prediction
         saliency = explained = evidence = None
         if method != "lime":
-            saliency = self.gradcam.explain(answer.prediction.features, label, method=cam)
+            saliency = self.gradcam.explain(prediction.features, label, method=cam)
         if method != "gradcam":
-            explained = self._run_lime(image, label, lime or LimeOptions())
+            explained = self.lime.explain(prediction.input, label, lime)
         if self.lungs is not None:
-            evidence = weigh(self.lungs.outline(image), label, saliency, explained)
+            evidence = measure_evidence(self.lungs.outline(prediction.input), label, saliency, explained)
         return Explanation(answer, label, saliency, explained, evidence)
-
-    def _run_lime(self, image: NDArray[np.float32], label: str, options: LimeOptions) -> LimeExplanation:
-        if options.mode == "reference":
-            return self.lime.explain_reference(
-                image,
-                label,
-                segments=options.segments,
-                superpixels=options.superpixels,
-                samples=REFERENCE_SAMPLES if options.samples is None else options.samples,
-                score=options.score or "probability",
-                seed=options.seed,
-            )
-        return self.lime.explain(
-            image,
-            label,
-            segments=options.segments,
-            superpixels=options.superpixels,
-            stability=options.stability,
-            samples=options.samples,
-            budget=options.budget,
-            seed=options.seed,
-        )

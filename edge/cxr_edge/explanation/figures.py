@@ -6,14 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.explanation import rendering
-from cxr_edge.explanation.evidence import CAM_NAMES, Evidence
 from cxr_edge.explanation.explainer import Explanation
+from cxr_edge.explanation.gradcam import SaliencyMap
 from cxr_edge.explanation.lime.explanation import LimeExplanation
-from cxr_edge.explanation.rendering import Panel, Picture
-from cxr_edge.explanation.saliency import SaliencyMap
+from cxr_edge.explanation.lungs import Evidence
+from cxr_edge.explanation.options import CAM_NAMES
+from cxr_edge.explanation.rendering import Line, Panel, Picture
 from cxr_edge.reading.radiograph import Radiograph
 from cxr_edge.results.record import RESEARCH_USE
 
+PICTURES = ("figure.png", "gradcam.png", "lime-region.png", "lime-whole.png", "lime-pros-cons.png")
+"""Every picture that `draw` may give."""
 _PANEL = (640, 1000)  # longer side of a panel of the figure: text stays legible, the figure stays openable
 _SINGLE = (448, 4096)  # of a single picture: its own resolution almost always
 
@@ -48,7 +51,7 @@ def draw(explanation: Explanation) -> Iterator[tuple[str, Picture]]:
 
 def _heat_panel(picture: Picture, saliency: SaliencyMap, evidence: Evidence | None) -> Panel:
     drawn = rendering.heat(picture, saliency.upsample(*picture.shape[:2]))
-    if evidence is not None and not evidence.outline.doubt:
+    if evidence is not None and not evidence.outline.implausible:
         lungs = rendering.enlarge_mask(evidence.outline.mask, *picture.shape[:2])
         drawn = rendering.outline(drawn, lungs, rendering.LUNG, thin=True)
     title = f"{CAM_NAMES[saliency.method]} for {saliency.target}"
@@ -103,27 +106,33 @@ def _caption(
     factor: float,
     *,
     note: str = "",
-) -> list[str]:
+) -> list[Line]:
     prediction, bundle = explanation.answer.prediction, explanation.answer.bundle
     positive = bundle.manifest.positive
     called = f"called {positive} from {_probability(prediction.threshold)} on"
     probability = f"calibrated probability of {positive} {_probability(prediction.probability)}"
-    lines = [f"{prediction.label}: {probability}, {called} (operating point {prediction.operating_point})"]
+    headline = f"{prediction.label}: {probability}, {called} (operating point {prediction.operating_point})"
+    lines = [Line(headline, "headline"), Line(_source(explanation.answer.radiograph, factor))]
+    lines.extend(Line(f"Warning: {warning}", "warning") for warning in explanation.warnings)
     if explanation.evidence is not None and explanation.evidence.sentence:
-        line = " Thin white line: the lungs." if saliency is not None else ""
-        lines.append(explanation.evidence.sentence + line)
-    lines.extend(f"Warning: {_ascii(warning)}" for warning in explanation.warnings)
+        key = " White line: the lungs." if saliency is not None else ""
+        lines.append(Line(explanation.evidence.sentence + key))
     if saliency is not None:
-        cells = f"{saliency.raw.shape[0]} x {saliency.raw.shape[1]} cells"
-        lines.append(
-            f"{CAM_NAMES[saliency.method]}: where the last convolutional map ({cells}) speaks for {saliency.target}; "
-            f"colours scaled to its peak, {saliency.peak:.3g}."
-        )
+        lines.append(Line(_saliency_caption(saliency)))
     if lime is not None:
-        lines.append(_lime_caption(lime, note))
-    lines.append(f"{_shown(explanation.answer.radiograph, factor)} {bundle.manifest.name} {bundle.manifest.version}.")
-    lines.append(RESEARCH_USE)
+        lines.append(Line(_lime_caption(lime, note)))
+    network = f"{bundle.manifest.name} {bundle.manifest.version} ({bundle.digest[:12]})"
+    lines.append(Line(f"Made by {network}, {prediction.precision} on {prediction.provider}."))
+    lines.append(Line(RESEARCH_USE))
     return lines
+
+
+def _saliency_caption(saliency: SaliencyMap) -> str:
+    rows, columns = saliency.raw.shape
+    where = f"{CAM_NAMES[saliency.method]}: the last convolutional map ({rows} x {columns} cells)"
+    if saliency.peak == 0:
+        return f"{where} speaks for {saliency.target} nowhere."
+    return f"{where}, coloured where it speaks for {saliency.target}; scaled to its peak, {saliency.peak:.3g}."
 
 
 def _lime_caption(lime: LimeExplanation, note: str) -> str:
@@ -143,16 +152,14 @@ def _lime_caption(lime: LimeExplanation, note: str) -> str:
     )
 
 
-def _shown(radiograph: Radiograph, factor: float) -> str:
+def _source(radiograph: Radiograph, factor: float) -> str:
+    """Name the file, so that pictures of two patients cannot be mixed up; its name alone, no folder and no patient."""
     height, width = radiograph.pixels.shape
-    scale = "at its own resolution" if factor == 1.0 else f"at {factor:.0%} of its size"
-    return f"Radiograph of {width} x {height} pixels, shown {scale}."
+    path = radiograph.source.path
+    scale = "at its own resolution" if factor == 1.0 else f"at {factor:.3g} times its size"
+    return f"{f'File {path.name}: ' if path else ''}{width} x {height} pixels, shown {scale}."
 
 
 def _probability(value: float) -> str:
     """Three decimals, but never a certainty that was not computed."""
     return "> 0.999" if value > 0.9995 else "< 0.001" if value < 0.0005 else f"{value:.3f}"
-
-
-def _ascii(text: str) -> str:
-    return text.encode("ascii", "replace").decode("ascii")

@@ -1,16 +1,63 @@
 """Grad-CAM from the features of a prediction already made; the network itself does not run again."""
 
-from typing import get_args
+from dataclasses import dataclass
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.bundle.bundle import Bundle
-from cxr_edge.errors import UsageError
-from cxr_edge.explanation.saliency import CamMethod, SaliencyMap
+from cxr_edge.errors import InputError
+from cxr_edge.explanation.options import CamMethod
 from cxr_edge.runtime.sessions import Provider, open_session
 
 FILE = "gradcam.onnx"
+
+
+@dataclass(frozen=True, eq=False)
+class SaliencyMap:
+    """How much each place of the last convolutional map speaks for a class.
+
+    Attributes:
+        raw: float32 [h, w], ≥ 0, in units of the class's logit per feature-map cell; before any scaling.
+        method: Which map.
+        target: The label that it speaks for.
+    """
+
+    raw: NDArray[np.float32]
+    method: CamMethod
+    target: str
+
+    @property
+    def peak(self) -> float:
+        """The largest value of ``raw``, which `normalised` divides by; 0 where nothing speaks for the class."""
+        return float(self.raw.max())
+
+    @property
+    def normalised(self) -> NDArray[np.float32]:
+        """``raw`` divided by its peak: float32 [h, w] in 0..1, or all 0."""
+        return self.raw / np.float32(self.peak) if self.peak > 0 else self.raw
+
+    def upsample(self, height: int, width: int) -> NDArray[np.float32]:
+        """Spread the normalised map over a picture of any size and aspect ratio.
+
+        The input was squashed, so that each cell covers ``width/w`` by ``height/h`` pixels of the original.
+
+        Returns:
+            float32 [height, width] in 0..1, bicubic, clipped.
+        """
+        large = cv2.resize(self.normalised, (width, height), interpolation=cv2.INTER_CUBIC)
+        return np.asarray(np.clip(large, 0.0, 1.0), np.float32)
+
+    def to_json(self) -> dict[str, object]:
+        """Give the raw map and how it is scaled for display."""
+        return {
+            "method": self.method,
+            "target": self.target,
+            "normalisation": {"kind": "divide by peak", "peak": self.peak},
+            "raw": [[float(value) for value in row] for row in self.raw],
+        }
 
 
 class GradCam:
@@ -32,11 +79,7 @@ class GradCam:
         self._positive = self.labels.index(bundle.manifest.positive)
 
     def gradients(self, features: NDArray[np.float32], target: str) -> NDArray[np.float32]:
-        """Differentiate a class's logit by the features: float32 [h, w, c], like ``features``.
-
-        Raises:
-            UsageError: The bundle has no such label.
-        """
+        """Differentiate the logit of a label of the bundle by the features: float32 [h, w, c], like ``features``."""
         return self._run(features, target, "gradients")
 
     def logodds_gradients(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -59,24 +102,33 @@ class GradCam:
             method: Which map.
 
         Raises:
-            UsageError: Unknown method or label.
+            InputError: The features or the map are not finite.
         """
+        check_finite(features, "its features")
         if method == "gradcam":
             raw = self._run(features, target, "map")
         elif method == "hirescam":
             raw = np.maximum((self.gradients(features, target) * features).sum(axis=2), 0.0)
-        elif method == "gradcam++":
-            raw = _plus_plus(features, self.gradients(features, target))
         else:
-            raise UsageError(f"map {method!r}; expected one of {', '.join(get_args(CamMethod))}")
+            raw = _plus_plus(features, self.gradients(features, target))
+        check_finite(raw, "its map")
         return SaliencyMap(raw, method, target)
 
     def _run(self, features: NDArray[np.float32], target: str, output: str) -> NDArray[np.float32]:
-        if target not in self.labels:
-            raise UsageError(f"target {target!r}; the bundle has {', '.join(self.labels)}")
         index = np.array([self.labels.index(target)], np.int64)
         value: NDArray[np.float32] = self.session.run({"features": features[None], "target": index}, [output])[0][0]
         return value
+
+
+def check_finite(values: NDArray[np.floating[Any]], subject: str) -> None:
+    """Refuse what is no number, before anything is drawn or recorded of it.
+
+    Raises:
+        InputError: A value is NaN or infinite; no other input is concerned.
+    """
+    if not np.isfinite(values).all():
+        problem = f"the network gives no finite number for {subject}"
+        raise InputError(problem, kind="not-finite", cure="check how it was stored")
 
 
 def _plus_plus(features: NDArray[np.float32], gradients: NDArray[np.float32]) -> NDArray[np.float32]:

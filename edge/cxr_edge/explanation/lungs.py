@@ -1,4 +1,4 @@
-"""Input → where its lungs are, and how much of a map lies in them."""
+"""Input → where its lungs are, and how much of what explains the answer lies in them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import BundleError
+from cxr_edge.explanation.gradcam import SaliencyMap
+from cxr_edge.explanation.lime.explanation import LimeExplanation
+from cxr_edge.explanation.options import CAM_NAMES, CamMethod
 from cxr_edge.runtime.sessions import Provider, open_session
 
 # Of the masks that people drew for the Kermany set (`python benchmarks/lungs.py` prints it) every one covers between
@@ -19,6 +22,11 @@ SMALLER_LUNG = 0.03
 _LIKENESS = 0.25
 _SPECK = 0.01  # parts below this share of the picture are no lung
 
+# A map that has nothing to do with lungs lies in them with the lungs' own share of the picture. Below 1.2 times that
+# share, and wherever most of the evidence lies elsewhere, the answer may rest on what is no lung.
+LEAST = 0.5
+OVER_CHANCE = 1.2
+
 
 @dataclass(frozen=True, eq=False)
 class LungOutline:
@@ -26,16 +34,79 @@ class LungOutline:
 
     Attributes:
         mask: bool [height, width] of the input, True on lung. The area behind the heart counts as lung.
-        doubt: Why this cannot be a pair of lungs, None if it can.
+        implausible: Why this cannot be a pair of lungs, None if it can.
     """
 
     mask: NDArray[np.bool_]
-    doubt: str | None
+    implausible: str | None
 
     @property
     def share(self) -> float:
         """The lungs' share of the picture, 0..1."""
         return float(self.mask.mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """How much of what speaks for a label lies in the lungs.
+
+    Attributes:
+        target: The label that it speaks for.
+        outline: Where the lungs are.
+        method: Which map ``saliency`` is the share of.
+        saliency: Share of the map as it is shown, upsampled to the input; 0..1. None if the map is empty, was not
+            asked for, or no lungs were found.
+        lime: Share of LIME's positive coefficients, each spread evenly over the pixels of its superpixel; as above.
+    """
+
+    target: str
+    outline: LungOutline
+    method: CamMethod | None
+    saliency: float | None
+    lime: float | None
+
+    @property
+    def lungs_share(self) -> float | None:
+        """The lungs' share of the picture, 0..1; None where none were found."""
+        return None if self.outline.implausible else self.outline.share
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The shares that could be computed, by the name of what they are a share of."""
+        shares = {CAM_NAMES[self.method] if self.method else "": self.saliency, "LIME": self.lime}
+        return {name: share for name, share in shares.items() if share is not None}
+
+    @property
+    def sentence(self) -> str | None:
+        """The shares in words; None where no lungs were found, which `warnings` says."""
+        if self.outline.implausible:
+            return None
+        if not self.shares:
+            return f"Nothing speaks for {self.target}."
+        return f"{_in_words(self.shares)} evidence for {self.target} lies in the lungs ({self._size})."
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What speaks against trusting an answer that was given for these reasons, one sentence each."""
+        if self.outline.implausible:
+            return (f"No lungs found: {self.outline.implausible}.",)
+        least = max(LEAST, OVER_CHANCE * self.outline.share)
+        low = {name: share for name, share in self.shares.items() if share < least}
+        where = f"Only {_in_words(low)} evidence for {self.target} lies in the lungs ({self._size})"
+        return (f"{where}: look whether a marker, a tube or the border explains the answer.",) if low else ()
+
+    @property
+    def _size(self) -> str:
+        return f"{_percent(self.outline.share)} of the picture"
+
+    def to_json(self) -> dict[str, object]:
+        """Give the record: shares 0..1, null where there is none to give."""
+        return {
+            "lungs_share": self.lungs_share,
+            "gradcam_inside": self.saliency,
+            "lime_inside": self.lime,
+            "doubt": self.outline.implausible,
+        }
 
 
 class LungSegmenter:
@@ -54,7 +125,9 @@ class LungSegmenter:
     def __init__(self, bundle: Bundle, *, provider: Provider = "auto", threads: int | None = None) -> None:
         spec = bundle.manifest.lungs
         if spec is None:
-            raise BundleError(f"{bundle.folder}: has nothing that outlines lungs; add it with cxr-export lungs")
+            raise BundleError(
+                "has nothing that outlines lungs", cure="add it with cxr-export lungs", path=bundle.folder
+            )
         self.session = open_session(bundle.model(spec.file), provider=provider, threads=threads)
 
     def outline(self, image: NDArray[np.float32]) -> LungOutline:
@@ -65,7 +138,7 @@ class LungSegmenter:
         """
         logits = self.session.run({"pixels": image[None]}, ["lungs"])[0][0]
         mask = to_mask(logits, *image.shape)
-        return LungOutline(mask, _doubt(mask))
+        return LungOutline(mask, _implausible(mask))
 
 
 def to_mask(logits: NDArray[np.float32], height: int, width: int) -> NDArray[np.bool_]:
@@ -86,6 +159,29 @@ def to_mask(logits: NDArray[np.float32], height: int, width: int) -> NDArray[np.
     return np.asarray(kept[parts], np.bool_)
 
 
+def measure_evidence(
+    outline: LungOutline, target: str, saliency: SaliencyMap | None, lime: LimeExplanation | None
+) -> Evidence:
+    """Measure how much of the explanations of one input lies in its lungs.
+
+    Args:
+        outline: Of the same input.
+        target: The label that they speak for.
+        saliency: Grad-CAM or a relative, if there is one.
+        lime: The LIME explanation, if there is one.
+    """
+    method = saliency.method if saliency else None
+    if outline.implausible:
+        return Evidence(target, outline, method, None, None)
+    return Evidence(
+        target,
+        outline,
+        method,
+        inside_share(saliency.upsample(*outline.mask.shape), outline.mask) if saliency else None,
+        inside_share(lime.superpixels.spread(lime.coefficients), outline.mask) if lime else None,
+    )
+
+
 def inside_share(weights: NDArray[Any], mask: NDArray[np.bool_]) -> float | None:
     """Give the share of the positive weight that lies on the mask, 0..1; None where no weight is positive.
 
@@ -98,7 +194,7 @@ def inside_share(weights: NDArray[Any], mask: NDArray[np.bool_]) -> float | None
     return float(positive[mask].sum()) / total if total > 0 else None
 
 
-def _doubt(mask: NDArray[np.bool_]) -> str | None:
+def _implausible(mask: NDArray[np.bool_]) -> str | None:
     share = float(mask.mean())
     if not SHARES[0] <= share <= SHARES[1]:
         return f"what looks like lung covers {100 * share:.0f} % of the picture"
@@ -107,3 +203,11 @@ def _doubt(mask: NDArray[np.bool_]) -> str | None:
     if len(areas) < 2 or areas[1] < max(SMALLER_LUNG, _LIKENESS * areas[0]):
         return "what looks like lung is not in two parts of like size"
     return None
+
+
+def _in_words(shares: dict[str, float]) -> str:
+    return " and ".join(f"{_percent(share)} of the {name}" for name, share in shares.items())
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

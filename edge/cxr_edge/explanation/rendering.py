@@ -1,13 +1,17 @@
-"""Drawing on radiographs: overlays, colour bars, captions. Colours are BGR, uint8."""
+"""Drawing on radiographs: overlays, colour bars, captions, and the files of them. Colours are BGR, uint8."""
 
+import zlib
 from dataclasses import dataclass
-from typing import Any
+from math import ceil
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.files import STAMP
 from cxr_edge.reading.radiograph import Radiograph
+from cxr_edge.text import printable
 
 Picture = NDArray[np.uint8]
 
@@ -20,6 +24,8 @@ _HEAT_OPACITY, _TINT_OPACITY = 0.45, 0.55
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 # From OpenCV 5 on a font of two weights is drawn, and the thickness only says which; before, it is in pixels.
 _TWO_WEIGHTS = int(cv2.__version__.split(".", maxsplit=1)[0]) >= 5
+_NARROWEST, _LOWEST = 32, 10  # of a figure and of a colour bar with its ends, in heights of a line of text
+_IHDR_END = 33  # of every PNG: 8 bytes of signature, then a first chunk of 25
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +34,7 @@ class Panel:
 
     Attributes:
         picture: uint8 [height, width, 3].
-        title: ASCII.
+        title: One line above it.
         bar: Colours from top to bottom, uint8 [n, 3], or None.
         ends: What the top and the bottom of the bar mean.
     """
@@ -37,6 +43,19 @@ class Panel:
     title: str
     bar: Picture | None = None
     ends: tuple[str, str] = ("", "")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a caption; it is broken where it is wider than the figure.
+
+    Attributes:
+        text: What it says. Characters beyond ASCII are escaped, because not every font of OpenCV has them.
+        kind: ``headline`` (large and bold), ``plain`` or ``warning`` (amber).
+    """
+
+    text: str
+    kind: Literal["headline", "plain", "warning"] = "plain"
 
 
 def grey_picture(radiograph: Radiograph, *, smallest: int, largest: int) -> tuple[Picture, float]:
@@ -102,66 +121,118 @@ def enlarge_mask(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np
 def outline(
     picture: Picture, region: NDArray[np.bool_], colour: tuple[int, int, int], *, thin: bool = False
 ) -> Picture:
-    """Draw the border of a region, dark-edged so that it shows on black and on white."""
+    """Draw the border of a region with a dark edge, so that it shows on black and on white.
+
+    The thin line runs along the border; the other one runs inside it, so that regions side by side keep their colours.
+    """
     drawn = picture.copy()
     contours, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    thickness = max(1, max(picture.shape) // 800) if thin else max(2, max(picture.shape) // 400)
-    cv2.drawContours(drawn, contours, -1, (0, 0, 0), thickness + 2, cv2.LINE_AA)
-    cv2.drawContours(drawn, contours, -1, colour, thickness, cv2.LINE_AA)
-    return drawn
+    width, edge = (ceil(_scale(picture) / 400), 2) if thin else (2 * ceil(_scale(picture) / 300), 4)
+    cv2.drawContours(drawn, contours, -1, (0, 0, 0), width + edge, cv2.LINE_AA)
+    cv2.drawContours(drawn, contours, -1, colour, width, cv2.LINE_AA)
+    return drawn if thin else np.asarray(cv2.copyTo(drawn, region.astype(np.uint8), picture.copy()), np.uint8)
 
 
 def number(picture: Picture, region: NDArray[np.bool_], text: str) -> Picture:
     """Write a short text on a dark disc at the innermost point of a region."""
     depth = cv2.distanceTransform(np.pad(region, 1).astype(np.uint8), cv2.DIST_L2, 3)
     _, _, _, (x, y) = cv2.minMaxLoc(depth)
-    drawn, size = picture.copy(), max(picture.shape) / 45
+    drawn, size = picture.copy(), max(14, _scale(picture) / 36)
     width, height = _extent(text, size)
     cv2.circle(drawn, (x - 1, y - 1), round(0.8 * size), _PAPER, cv2.FILLED, cv2.LINE_AA)
     _write(drawn, text, (round(x - 1 - width / 2), round(y - 1 + height / 2)), size)
     return drawn
 
 
-def compose(panels: list[Panel], caption: list[str]) -> Picture:
-    """Set panels of equal height side by side, titles above, a caption strip below.
+def compose(panels: list[Panel], caption: list[Line]) -> Picture:
+    """Set panels of equal size side by side, wide ones one below the other, with a caption below.
+
+    The figure is never narrower than its titles need, nor lower than its colour bars need, whatever the panels' shape.
 
     Args:
         panels: At least one.
-        caption: Lines of ASCII, the first emphasised, those that begin with ``Warning`` in amber; broken where they
-            are wider than the figure.
+        caption: Lines from top to bottom.
     """
-    unit = max(16, max(panels[0].picture.shape[:2]) // 40)  # height of a line of text
-    row = np.hstack([_framed(panel, unit) for panel in panels])
-    lines = [
-        (part, index == 0, _AMBER if line.startswith("Warning") else _INK)
-        for index, line in enumerate(caption)
-        for part in _wrap(line, row.shape[1] - unit, unit * (1.15 if index == 0 else 0.9), bold=index == 0)
-    ]
-    strip = np.full((round(unit * (1.6 * len(lines) + 1.0)), row.shape[1], 3), _PAPER, np.uint8)
-    for index, (line, first, ink) in enumerate(lines):
-        origin = unit // 2, round(unit * (1.6 * index + 1.5))
-        _write(strip, line, origin, unit * (1.15 if first else 0.9), bold=first, ink=ink)
-    return np.vstack([row, strip])
+    height, width = panels[0].picture.shape[:2]
+    stacked = len(panels) > 1 and width > 2 * height
+    down, across = (len(panels), 1) if stacked else (1, len(panels))
+    # Height of a line of text: legible where a screen shows the whole figure.
+    unit = max(16, across * width // 90, down * height // 60)
+    frames = [_framed(panel, unit) for panel in panels]
+    size = max(len(frame) for frame in frames), max(frame.shape[1] for frame in frames)
+    body = (
+        np.vstack([_padded(each, each.shape[0], size[1]) for each in frames])
+        if stacked
+        else np.hstack([_padded(each, size[0], each.shape[1]) for each in frames])
+    )
+    body = _padded(body, body.shape[0], max(body.shape[1], _NARROWEST * unit))
+    return np.vstack([body, _caption_strip(caption, body.shape[1], unit)])
 
 
 def to_png(picture: Picture) -> bytes:
-    """Encode a picture; quick rather than small."""
-    return bytes(cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1])
+    """Encode a picture, quick rather than small; `STAMP` is the text of ``Software`` in it (PNG, section 11.3.3)."""
+    data = bytes(cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1])
+    text = b"tEXtSoftware\0" + STAMP
+    chunk = (len(text) - 4).to_bytes(4, "big") + text + zlib.crc32(text).to_bytes(4, "big")
+    return data[:_IHDR_END] + chunk + data[_IHDR_END:]
+
+
+def to_jpeg(picture: Picture, *, quality: int = 85) -> bytes:
+    """Encode a picture; `STAMP` is the comment in it (ITU-T T.81, B.2.4.5).
+
+    Args:
+        picture: uint8 [height, width, 3], or grey [height, width].
+        quality: 1 to 100.
+    """
+    data = bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
+    return data[:2] + b"\xff\xfe" + (len(STAMP) + 2).to_bytes(2, "big") + STAMP + data[2:]
+
+
+def _scale(picture: Picture) -> int:
+    """Give the length that lines and numbers are drawn in proportion to: the longer side, less where it is a strip."""
+    return min(max(picture.shape[:2]), 4 * min(picture.shape[:2]))
+
+
+def _caption_strip(caption: list[Line], width: int, unit: int) -> Picture:
+    lines = [
+        (part, line.kind)
+        for line in caption
+        for part in _wrap(_plain(line.text), width - unit, _line_size(line.kind, unit), bold=line.kind == "headline")
+    ]
+    strip = np.full((round(unit * (1.6 * len(lines) + 1.0)), width, 3), _PAPER, np.uint8)
+    for index, (text, kind) in enumerate(lines):
+        origin = unit // 2, round(unit * (1.6 * index + 1.5))
+        ink = _AMBER if kind == "warning" else _INK
+        _write(strip, text, origin, _line_size(kind, unit), bold=kind == "headline", ink=ink)
+    return strip
+
+
+def _line_size(kind: str, unit: int) -> float:
+    return unit * (1.15 if kind == "headline" else 0.95)
 
 
 def _framed(panel: Panel, unit: int) -> Picture:
+    """Set a panel on paper, its title above, its colour bar to the right."""
     height, width = panel.picture.shape[:2]
-    bar_width = 0 if panel.bar is None else round(unit * 4)
-    frame = np.full((height + 2 * unit, width + bar_width + unit, 3), _PAPER, np.uint8)
-    frame[2 * unit :, unit // 2 : unit // 2 + width] = panel.picture
-    _write(frame, panel.title, (unit // 2, round(1.4 * unit)), unit)
-    if panel.bar is not None:
-        left, top, length = width + unit, 2 * unit + 2 * unit, height - 4 * unit
-        colours = cv2.resize(panel.bar[:, None], (unit, length), interpolation=cv2.INTER_LINEAR)
-        frame[top : top + length, left : left + unit] = colours
+    title = _plain(panel.title)
+    bar = np.zeros((0, 1, 3), np.uint8) if panel.bar is None else panel.bar[:, None]
+    bar_height, bar_width = (0, 0) if panel.bar is None else (max(height, _LOWEST * unit), 4 * unit)
+    inner = max(width + bar_width, _extent(title, unit)[0])
+    frame = np.full((max(height, bar_height) + 2 * unit, inner + unit, 3), _PAPER, np.uint8)
+    frame[2 * unit : 2 * unit + height, unit // 2 : unit // 2 + width] = panel.picture
+    _write(frame, title, (unit // 2, round(1.4 * unit)), unit)
+    if bar.size:
+        left, top, length = width + unit, 4 * unit, bar_height - 4 * unit
+        frame[top : top + length, left : left + unit] = cv2.resize(bar, (unit, length), interpolation=cv2.INTER_LINEAR)
         for text, y in zip(panel.ends, (top - unit // 2, top + length + round(1.1 * unit)), strict=True):
             _write(frame, text, (left, y), 0.8 * unit)
     return frame
+
+
+def _padded(picture: Picture, height: int, width: int) -> Picture:
+    """Put paper to the right of a picture and below it."""
+    below, right = height - picture.shape[0], width - picture.shape[1]
+    return cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_CONSTANT, value=_PAPER)
 
 
 def _blend(picture: Picture, colours: Picture, opacity: NDArray[Any]) -> Picture:
@@ -192,11 +263,21 @@ def _extent(text: str, size: float, *, bold: bool = False) -> tuple[int, int]:
 
 
 def _wrap(text: str, width: int, size: float, *, bold: bool) -> list[str]:
+    """Break a text between words, and a word that is too long for a line, such as a file's name, anywhere."""
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and _extent(longer, size, bold=bold)[0] > width:
-            lines.append(word)
-        else:
+        if _extent(longer, size, bold=bold)[0] <= width:
             lines[-1] = longer
+            continue
+        if lines[-1]:
+            lines.append("")
+        for character in word:
+            if lines[-1] and _extent(lines[-1] + character, size, bold=bold)[0] > width:
+                lines.append("")
+            lines[-1] += character
     return lines
+
+
+def _plain(text: str) -> str:
+    return printable(text).encode("ascii", "backslashreplace").decode("ascii")

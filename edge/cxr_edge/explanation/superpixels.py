@@ -1,16 +1,13 @@
 """Superpixels: the connected regions of a radiograph that LIME switches on and off."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.errors import UsageError
-
-Method = Literal["slic", "grid", "quickshift"]
-DEFAULT_COUNT = 30  # a block of 64 perturbations (see lime.design) resolves up to 31
+from cxr_edge.explanation.options import DEFAULT_SUPERPIXELS, PIXELS_A_SUPERPIXEL, Segmentation
 
 _ITERATIONS = 6
 _HALF = 2  # clustering runs on a copy of half the size: four times cheaper
@@ -27,7 +24,7 @@ class Superpixels:
     """
 
     labels: NDArray[np.int32]
-    method: str
+    method: Segmentation
 
     @property
     def count(self) -> int:
@@ -53,29 +50,25 @@ class Superpixels:
         return {"method": self.method, "count": self.count}
 
 
-def segment(image: NDArray[np.float32], *, method: Method = "slic", count: int = DEFAULT_COUNT) -> Superpixels:
+def segment(
+    image: NDArray[np.float32], *, method: Segmentation = "slic", count: int = DEFAULT_SUPERPIXELS
+) -> Superpixels:
     """Partition an input into superpixels, the same ones every time.
 
     Args:
         image: float32 [height, width], grey levels 0..255.
         method: ``slic`` (fast, follows the picture), ``grid`` (rectangles) or ``quickshift`` (the default of the
             ``lime`` package, needs its scikit-image; ignores ``count``).
-        count: about how many regions.
-
-    Raises:
-        UsageError: unknown method, a count out of range, or quickshift without scikit-image.
+        count: about how many regions; a small input gets fewer, so that each has room for 64 pixels.
     """
     height, width = image.shape
-    if not 1 <= count <= height * width // 64:
-        raise UsageError(f"superpixel count is {count}, expected 1 to {height * width // 64} for {width}x{height}")
+    count = max(1, min(count, height * width // PIXELS_A_SUPERPIXEL))
     if method == "grid":
         labels = _grid(height, width, count)
     elif method == "slic":
         labels = _slic(image, count)
-    elif method == "quickshift":
-        labels = _quickshift(image)
     else:
-        raise UsageError(f"segments is {method!r}, expected one of {', '.join(get_args(Method))}")
+        labels = _quickshift(image)
     return Superpixels(labels, method)
 
 
@@ -142,13 +135,8 @@ def _connect(labels: NDArray[np.int32]) -> NDArray[np.int32]:
 
 def _quickshift(image: NDArray[np.float32]) -> NDArray[np.int32]:
     """The package's default segmentation (``lime.lime_image``): quickshift 4/200/0.2 on the RGB copy."""
-    try:
-        from skimage.segmentation import quickshift  # optional and slow to import
-    except ImportError as error:
-        raise UsageError(
-            "quickshift superpixels need scikit-image, which is not installed: "
-            "run pip install 'cxr-edge[lime]' or choose --segments slic"
-        ) from error
+    from skimage.segmentation import quickshift  # optional, see `LimeOptions`, and slow to import
+
     rgb = np.repeat(np.clip(np.rint(image), 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
     labels = quickshift(rgb, kernel_size=4, max_dist=200, ratio=0.2, rng=0)
     return np.unique(labels, return_inverse=True)[1].reshape(image.shape).astype(np.int32)

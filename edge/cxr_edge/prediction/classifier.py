@@ -1,5 +1,7 @@
 """Inputs → predictions."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,19 @@ from cxr_edge.prediction.gate import Gate
 from cxr_edge.results.outcomes import Prediction
 from cxr_edge.runtime.networks import DESCRIPTOR, open_classifier
 from cxr_edge.runtime.providers import Provider
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What the network computes for a batch, without a decision.
+
+    Attributes:
+        logodds: float32 [N].
+        features: The last convolutional maps, float32 [N, height, width, channels].
+    """
+
+    logodds: NDArray[np.float32]
+    features: NDArray[np.float32]
 
 
 class Classifier:
@@ -109,3 +124,8 @@ class Classifier:
     def logodds(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Give only the log-odds, float32 [N], of a batch float32 [N, height, width] in 0..255."""
         return self.session.run({"pixels": inputs}, ["logodds"])[0]
+
+    def evaluate(self, inputs: NDArray[np.float32]) -> Evaluation:
+        """Give log-odds and features of a batch float32 [N, height, width] in 0..255."""
+        logodds, features = self.session.run({"pixels": inputs}, ["logodds", "features"])
+        return Evaluation(logodds, features)

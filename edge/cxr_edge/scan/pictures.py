@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 from msgspec import UNSET
 
@@ -11,8 +10,7 @@ from cxr_edge.errors import OutputError
 from cxr_edge.explanation import rendering
 from cxr_edge.explanation.explainer import Explanation
 from cxr_edge.explanation.figures import draw
-from cxr_edge.explanation.rendering import Picture
-from cxr_edge.explanation.saliency import SaliencyMap
+from cxr_edge.explanation.gradcam import SaliencyMap
 from cxr_edge.files import write_atomically
 from cxr_edge.reading.radiograph import Radiograph
 from cxr_edge.results.assets import FIGURE, HEAT_MAP, THUMBNAIL, assets_of
@@ -20,7 +18,6 @@ from cxr_edge.results.output import file_mode, make_folder_below
 from cxr_edge.results.schema import Answered, Failed, Record
 
 _SIDE = 256
-_QUALITY = 85
 
 
 def write_pictures(out: Path, sha256: str, radiograph: Radiograph, explanation: Explanation | None) -> dict[str, str]:
@@ -71,9 +68,9 @@ def write_known_pictures(out: Path, record: Record, radiograph: Radiograph) -> N
 
 def _small(radiograph: Radiograph, saliency: SaliencyMap | None) -> dict[str, bytes]:
     small, _ = rendering.grey_picture(radiograph, smallest=1, largest=_SIDE)
-    pictures = {THUMBNAIL: _jpeg(small[:, :, 0])}
+    pictures = {THUMBNAIL: rendering.to_jpeg(small[:, :, 0])}
     if saliency is not None:
-        pictures[HEAT_MAP] = _jpeg(rendering.heat(small, saliency.upsample(*small.shape[:2])))
+        pictures[HEAT_MAP] = rendering.to_jpeg(rendering.heat(small, saliency.upsample(*small.shape[:2])))
     return pictures
 
 
@@ -85,11 +82,6 @@ def _write(out: Path, sha256: str, pictures: Mapping[str, bytes]) -> dict[str, s
         for name, data in pictures.items():
             write_atomically(folder / name, data, mode=mode)
     except OSError as error:
-        raise OutputError(
-            f"{out / below}: pictures cannot be written ({error.strerror}); make room and start the same scan again"
-        ) from error
+        problem = f"pictures cannot be written ({error.strerror})"
+        raise OutputError(problem, cure="make room and start the same scan again", path=out / below) from error
     return {name: (below / name).as_posix() for name in pictures}
-
-
-def _jpeg(picture: Picture) -> bytes:
-    return bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1])

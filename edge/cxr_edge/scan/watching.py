@@ -39,8 +39,8 @@ class _Watcher:
         self._discovery = discovery
         self._stop = stop
         self._poll = poll
-        self._files = [path for path in discovery.inputs if path.is_file()]
-        self._folders = list(dict.fromkeys(path for path in discovery.inputs if path not in self._files))
+        self._files = [path for path in discovery.distinct if path.is_file()]
+        self._folders = [path for path in discovery.distinct if path not in self._files]
         self._searched: dict[Path, tuple[int, int]] = {}
         # File → size, time of change, and since when these have been so.
         self._growing: dict[Path, tuple[tuple[int, int], float]] = {}
@@ -86,7 +86,8 @@ class _Watcher:
         except FileNotFoundError:  # gone between the look and the watch
             return
         except OSError as error:
-            raise UsageError(f"the folders cannot be watched ({error}); take --poll 10 to look instead") from error
+            problem = f"the folders cannot be watched ({error})"
+            raise UsageError(problem, cure="take --poll 10 to look instead") from error
 
     def _arrived(self, reported: Path) -> Iterator[Path | InputError]:
         place = self._place(reported)

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from cxr_edge.bundle.bundle import Bundle
-from cxr_edge.errors import UsageError
-from cxr_edge.explanation.gradcam import GradCam
-from cxr_edge.explanation.saliency import SaliencyMap
+from cxr_edge.errors import InputError
+from cxr_edge.explanation.gradcam import GradCam, SaliencyMap
 from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.reading.decode import read_radiograph
@@ -60,11 +59,12 @@ def test_relatives_are_made_of_the_same_two_tensors(gradcam: GradCam, features: 
     np.testing.assert_allclose(plus.raw, np.maximum(features[0] @ weights, 0), rtol=1e-4)
 
 
-def test_unknown_options_are_refused(gradcam: GradCam, features: list[np.ndarray]) -> None:
-    with pytest.raises(UsageError, match="TUMOUR"):
-        gradcam.explain(features[0], "TUMOUR")
-    with pytest.raises(UsageError, match="scorecam"):
-        gradcam.explain(features[0], "NORMAL", method="scorecam")
+def test_a_map_that_is_no_number_is_an_error_of_the_input(gradcam: GradCam, features: list[np.ndarray]) -> None:
+    broken = features[0].copy()
+    broken[3, 4, 2] = np.inf
+    for method in ("gradcam", "hirescam", "gradcam++"):
+        with pytest.raises(InputError, match="no finite number"):
+            gradcam.explain(broken, "PNEUMONIA", method=method)
 
 
 def test_upsampling_keeps_place_for_any_aspect_ratio() -> None:

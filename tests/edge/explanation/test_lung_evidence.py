@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from cxr_edge.api import Model, load
-from cxr_edge.explanation.evidence import Evidence, weigh
-from cxr_edge.explanation.explainer import Explanation, LimeOptions
+from cxr_edge.explanation.explainer import Explanation
 from cxr_edge.explanation.figures import draw
-from cxr_edge.explanation.lungs import LungOutline
-from cxr_edge.explanation.saliency import SaliencyMap
+from cxr_edge.explanation.gradcam import SaliencyMap
+from cxr_edge.explanation.lungs import Evidence, LungOutline, measure_evidence
+from cxr_edge.explanation.options import LimeOptions
 from tiny import lung_picture
 
 MASK = lung_picture() > 128
@@ -37,11 +37,11 @@ def saliency(row: int, column: int) -> SaliencyMap:
 
 
 def test_a_map_inside_a_lung_and_one_in_the_corner() -> None:
-    inside = weigh(SEEN, "PNEUMONIA", saliency(3, 2), None)
+    inside = measure_evidence(SEEN, "PNEUMONIA", saliency(3, 2), None)
     assert inside.saliency is not None
     assert inside.saliency > 0.6
     assert inside.warnings == ()
-    corner = weigh(SEEN, "PNEUMONIA", saliency(0, 0), None)
+    corner = measure_evidence(SEEN, "PNEUMONIA", saliency(0, 0), None)
     assert corner.saliency is not None
     assert corner.saliency < 0.1
     assert "Only" in corner.warnings[0]
@@ -49,7 +49,7 @@ def test_a_map_inside_a_lung_and_one_in_the_corner() -> None:
 
 
 def test_an_empty_map_has_no_share() -> None:
-    nothing = weigh(SEEN, "NORMAL", SaliencyMap(np.zeros((7, 7), np.float32), "gradcam", "NORMAL"), None)
+    nothing = measure_evidence(SEEN, "NORMAL", SaliencyMap(np.zeros((7, 7), np.float32), "gradcam", "NORMAL"), None)
     assert nothing.to_json() == {
         "lungs_share": pytest.approx(0.375),
         "gradcam_inside": None,
@@ -61,7 +61,7 @@ def test_an_empty_map_has_no_share() -> None:
 
 
 def test_without_lungs_there_is_no_number() -> None:
-    unseen = weigh(UNSEEN, "PNEUMONIA", saliency(3, 2), None)
+    unseen = measure_evidence(UNSEEN, "PNEUMONIA", saliency(3, 2), None)
     assert unseen.to_json()["lungs_share"] is None
     assert unseen.to_json()["gradcam_inside"] is None
     assert unseen.sentence is None

@@ -18,7 +18,7 @@ def segmenter(lung_bundle: Path) -> LungSegmenter:
 def test_two_rectangles_are_found_at_the_inputs_resolution(segmenter: LungSegmenter) -> None:
     picture = lung_picture()
     outline = segmenter.outline(picture.astype(np.float32))
-    assert outline.doubt is None
+    assert outline.implausible is None
     assert outline.mask.shape == picture.shape
     assert outline.share == pytest.approx(3 / 8, abs=0.01)
     assert (outline.mask == (picture > 128)).mean() > 0.98
@@ -48,10 +48,10 @@ def _filled(*boxes: tuple[int, int, int, int]) -> np.ndarray:
     ],
     ids=["nothing", "everything", "too small", "one part", "one lung and a piece"],
 )
-def test_what_cannot_be_lungs_is_doubted(segmenter: LungSegmenter, picture: np.ndarray, reason: str) -> None:
+def test_what_cannot_be_lungs_is_implausible(segmenter: LungSegmenter, picture: np.ndarray, reason: str) -> None:
     outline = segmenter.outline(picture)
-    assert outline.doubt is not None
-    assert reason in outline.doubt
+    assert outline.implausible is not None
+    assert reason in outline.implausible
 
 
 def test_a_bundle_without_segmenter_says_what_to_type(tiny_bundle: Path) -> None:

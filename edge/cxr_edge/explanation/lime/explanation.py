@@ -1,20 +1,18 @@
 """A LIME explanation: coefficients with their intervals, and how they came about."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.errors import UsageError
 from cxr_edge.explanation.lime.estimate import Estimate, Floats
+from cxr_edge.explanation.options import Mode, Score
 from cxr_edge.explanation.superpixels import Superpixels
 
 if TYPE_CHECKING:
     from lime.lime_image import ImageExplanation
-
-Mode = Literal["fast", "reference"]
-Score = Literal["logodds", "probability"]
 
 _Z95 = 1.959964
 
@@ -107,7 +105,7 @@ class LimeExplanation:
         try:
             from lime.lime_image import ImageExplanation  # optional, takes 1.8 s to import
         except ImportError as error:
-            raise UsageError("the lime package is not installed: run pip install 'cxr-edge[lime]'") from error
+            raise UsageError("the lime package is not installed", cure="run pip install 'cxr-edge[lime]'") from error
         explanation = ImageExplanation(np.repeat(self.image[:, :, None], 3, axis=2), self.superpixels.labels)
         whole = 1.0 if self.score == "probability" else 0.0
         for index, label in enumerate(self.labels):

@@ -1,13 +1,12 @@
 """The surrogate of the ``lime`` package in NumPy: kernel, feature selection and weighted ridge regression."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.errors import UsageError
-from cxr_edge.explanation.lime.design import Masks
 from cxr_edge.explanation.lime.estimate import Estimate, Floats
+from cxr_edge.explanation.lime.perturbations import Masks
 
 Selection = Literal["auto", "none", "forward_selection", "highest_weights"]
 
@@ -18,9 +17,10 @@ _FORWARD_UP_TO = 6
 
 
 def kernel_weights(masks: Masks) -> Floats:
-    """Weigh masks by √exp(-D²/w²), D their cosine distance to the whole picture, w = 0.25 (Ribeiro et al. 2016, 3.3).
+    """Give masks the weights √exp(-D²/w²), D their cosine distance to the whole picture, w = 0.25.
 
-    Against a row of ones that distance is 1 - √(kept fraction); a mask that keeps nothing is at distance 1.
+    The kernel is that of Ribeiro et al. 2016, section 3.3. Against a row of ones that distance is
+    1 - √(kept fraction); a mask that keeps nothing is at distance 1.
     """
     distance = 1.0 - np.sqrt(masks.mean(axis=1))
     return np.asarray(np.sqrt(np.exp(-(distance**2) / KERNEL_WIDTH**2)))
@@ -57,21 +57,14 @@ def fit_ridge(masks: Masks, scores: Floats, *, features: int | None = None, sele
     Args:
         masks: [n, d], the first row all ones.
         scores: [n].
-        features: How many superpixels may have a coefficient; None means all.
+        features: How many superpixels may have a coefficient, at least 1; None means all.
         selection: How they are chosen: ``forward_selection``, ``highest_weights``, ``none`` (all of them) or
             ``auto`` (forward up to six features, else highest weights).
 
     Returns:
         Coefficients (0 where not chosen) with the sandwich variance of weighted least squares (White 1980).
-
-    Raises:
-        UsageError: Unknown selection, or fewer than one feature.
     """
-    if selection not in get_args(Selection):
-        raise UsageError(f"selection {selection!r}; expected one of {', '.join(get_args(Selection))}")
     count = masks.shape[1]
-    if features is not None and features < 1:
-        raise UsageError(f"{features} features; expected at least 1")
     features = count if features is None else min(features, count)
     weights = kernel_weights(masks)
     equations = _Equations(masks, scores, weights)
