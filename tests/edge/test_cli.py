@@ -189,8 +189,10 @@ def test_the_process_exits_as_documented(tiny_bundle, radiographs, tmp_path):
     assert result.returncode == 5
 
 
-def test_a_reader_that_leaves_early_is_no_error(tiny_bundle, radiographs):
-    command = [*PROGRAM, "predict", "--json", "--bundle", tiny_bundle, *[radiographs / "nih_dx_chest.dcm"] * 30]
+def test_a_reader_that_leaves_early_is_no_error(tiny_bundle, radiographs, tmp_path):
+    for number in range(30):
+        shutil.copy(radiographs / "nih_dx_chest.dcm", tmp_path / f"{number}.dcm")
+    command = [*PROGRAM, "predict", "--json", "--bundle", tiny_bundle, tmp_path]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert json.loads(process.stdout.readline())["status"] == "ok"
     process.stdout.close()
@@ -285,12 +287,14 @@ def test_results_do_not_depend_on_standard_error(started, kind):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes that do not wait")
-def test_a_pipe_that_does_not_wait_gets_everything(tiny_bundle, radiographs):
+def test_a_pipe_that_does_not_wait_gets_everything(tiny_bundle, radiographs, tmp_path):
     # 200 records are more than a pipe holds, and the writer shares the reader's end-of-file flags.
-    sample = radiographs / "cr_chest_pa_16bit.png"
+    sample = radiographs.parent / "kermany" / "test" / "NORMAL" / "IM-0073-0001.jpeg"
+    for number in range(200):
+        shutil.copy(sample, tmp_path / f"{number}.jpeg")
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    command = [*PROGRAM, "predict", "--json", "--bundle", tiny_bundle, *[sample] * 200]
+    command = [*PROGRAM, "predict", "--json", "--bundle", tiny_bundle, tmp_path]
     process = subprocess.Popen(command, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     time.sleep(2.5)  # until the pipe is full
@@ -335,3 +339,11 @@ def test_an_interrupt_ends_without_a_traceback(tiny_bundle, radiographs):
     assert process.returncode == 130
     assert b"Traceback" not in err
     assert (first + out).endswith(b"}\n")
+
+
+@pytest.mark.parametrize("command", ["predict", "explain", "scan", "bench"])
+def test_an_empty_path_is_a_usage_error_instead_of_the_current_folder(run, command, tmp_path):
+    options = ("--out", tmp_path) if command in {"explain", "scan"} else ()
+    code, out, err = run(command, "", *options, bundle=None)
+    assert (code, out) == (2, "")
+    assert "empty path" in err

@@ -43,7 +43,7 @@ def predict(
         gate=not no_gate,
     )
     from cxr_edge.errors import InputError
-    from cxr_edge.reading.inputs import find_images
+    from cxr_edge.reading.discovery import Discovery
     from cxr_edge.results.outcomes import Failure, attempt
     from cxr_edge.results.record import RESEARCH_USE, to_line
 
@@ -51,7 +51,7 @@ def predict(
         heading = f"{'spread':<{_RANGE}}  file" if test_time_augmentation else "file"
         typer.echo(_ROW.format("label", "probability", "threshold", heading))
     count = failures = refused = 0
-    for found in find_images(paths):
+    for found in Discovery(tuple(paths), ordered=True).find():
         count += 1
         outcome: Answer | Failure
         outcome = Failure.of(found) if isinstance(found, InputError) else attempt(found, partial(model.predict, found))
