@@ -26,19 +26,33 @@ from cxr_edge.reading.discovery import Discovery
 from cxr_edge.runtime.networks import DESCRIPTOR, ELSEWHERE
 from cxr_export.bundle import changing
 from cxr_export.edits import answer
-from cxr_export.gate import COPIES, learned_and_held_out
-from cxr_train.augmentation import augment
+from cxr_export.gate import learned_and_held_out
+from cxr_train.augmentation import Augmentation, augment
 from cxr_train.dataset import read_images
 from cxr_train.perturbations import PERTURBATIONS
 
 IMAGES = (4000, 1200)
 """Radiographs learned from and held out, at most."""
+COPIES = Augmentation(
+    rotation=8,
+    scale=0.1,
+    shift=0.08,
+    exposure=0.3,
+    equalise=0.3,
+    resolution=0.3,
+    blur=0.3,
+    noise=0.3,
+    markers=0.3,
+    borders=0.3,
+)
+"""The same radiograph as another device of the training hospital might have sent it."""
 ROUNDS = 2
 """Varied copies of each radiograph that is learned from."""
 PENALTY = 0.1
 """Inverse strength of the ridge. Of 0.001, 0.01 and 0.1 the one that let fewest pass of a source that was left out."""
-FALSE_REFUSALS = 0.015
-"""Share of the held-out radiographs and their varied copies that the threshold refuses."""
+FALSE_REFUSALS = 0.03
+"""Share of the held-out radiographs and their varied copies that the threshold refuses. At 0.015 one in six radiographs of
+a hospital that was left out got a label; single changes (blur, borders, noise) are refused far less often than this."""
 FORMER = "scope/"
 _FLOOR = 0.05
 _PATIENT = re.compile(r"^(\d{8})_\d{3}$")  # NIH ChestX-ray14: patient and follow-up number
