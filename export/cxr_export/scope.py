@@ -51,8 +51,8 @@ ROUNDS = 2
 PENALTY = 0.1
 """Inverse strength of the ridge. Of 0.001, 0.01 and 0.1 the one that let fewest pass of a source that was left out."""
 FALSE_REFUSALS = 0.03
-"""Share of the held-out radiographs and their varied copies that the threshold refuses. At 0.015 one in six radiographs of
-a hospital that was left out got a label; single changes (blur, borders, noise) are refused far less often than this."""
+"""Share of the held-out radiographs and their varied copies that the threshold refuses. At 0.015 one in six radiographs
+of a hospital that was left out got a label; single changes (blur, borders, noise) are refused far less often."""
 FORMER = "scope/"
 _FLOOR = 0.05
 _PATIENT = re.compile(r"^(\d{8})_\d{3}$")  # NIH ChestX-ray14: patient and follow-up number
