@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from cxr_edge.errors import InputError, UsageError
 from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.reading.decode import read_radiograph
-from cxr_edge.reading.inputs import SUFFIXES as SUFFIXES  # noqa: PLC0414  # other modules take it from here
-from cxr_edge.reading.inputs import holds_image
+from cxr_edge.reading.discovery import Discovery
+from cxr_edge.reading.formats import SUFFIXES as SUFFIXES  # noqa: PLC0414  # other modules take it from here
 
 LABELS = ("NORMAL", "PNEUMONIA")
 SPLITS = ("train", "val", "test")
@@ -103,7 +103,8 @@ def find_samples(data: Path, splits: Sequence[str] = SPLITS) -> list[Sample]:
             folder = data / split / name
             if not folder.is_dir():
                 raise UsageError(f"{data}: has no folder {split}/{name}; {layout}")
-            files = sorted(path for path in folder.iterdir() if holds_image(path))
+            discovery = Discovery((folder,))
+            files = sorted(path for path in folder.iterdir() if path.is_file() and discovery.wants(path, folder))
             if not files:
                 raise UsageError(f"{folder}: holds no image ({', '.join(sorted(SUFFIXES))}); each class needs some")
             for path in files:

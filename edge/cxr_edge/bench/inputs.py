@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cxr_edge.bench.cases import counted
 from cxr_edge.errors import InputError
 from cxr_edge.reading.decode import read_radiograph
-from cxr_edge.reading.inputs import find_images
+from cxr_edge.reading.discovery import Discovery
 from cxr_edge.reading.radiograph import Radiograph
 
 MOST = 16
@@ -91,7 +91,7 @@ def open_inputs(paths: Sequence[Path]) -> Iterator[BenchInputs]:
             yield _read([file], found=[file], synthetic=True)
         return
     found = []
-    for each in find_images(paths):
+    for each in Discovery(tuple(paths), ordered=True).find():
         if isinstance(each, InputError):
             raise each
         found.append(each)

@@ -95,7 +95,7 @@ def explain(
     from cxr_edge.errors import InputError
     from cxr_edge.explanation.explainer import Explanation
     from cxr_edge.explanation.folder import explanation_folder, write_explanation
-    from cxr_edge.reading.inputs import find_images
+    from cxr_edge.reading.discovery import Discovery
     from cxr_edge.results.outcomes import Failure, attempt
     from cxr_edge.results.record import RESEARCH_USE
 
@@ -106,7 +106,8 @@ def explain(
         return explanation, folder
 
     count = failures = 0
-    for found in find_images(paths):
+    search = Discovery(tuple(paths), output=out, ordered=True).find()
+    for found in search:
         count += 1
         outcome = Failure.of(found) if isinstance(found, InputError) else attempt(found, partial(work, found))
         if isinstance(outcome, Failure):
@@ -120,6 +121,8 @@ def explain(
             typer.echo(printable(f"{'':<10}  {explanation.evidence.sentence}"))
         for warning in explanation.warnings:
             typer.echo(printable(f"warning: {found}: {warning}"), err=True)
+    if search.summary:
+        typer.echo(search.summary, err=True)
     typer.echo(RESEARCH_USE, err=True)
     if failures:
         typer.echo(f"{failures} of {count} inputs could not be answered.", err=True)

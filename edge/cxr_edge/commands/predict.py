@@ -43,7 +43,7 @@ def predict(
         gate=not no_gate,
     )
     from cxr_edge.errors import InputError
-    from cxr_edge.reading.inputs import find_images
+    from cxr_edge.reading.discovery import Discovery
     from cxr_edge.results.outcomes import Failure, attempt
     from cxr_edge.results.record import RESEARCH_USE, to_line
 
@@ -51,7 +51,8 @@ def predict(
         heading = f"{'spread':<{_RANGE}}  file" if test_time_augmentation else "file"
         typer.echo(_ROW.format("label", "probability", "threshold", heading))
     count = failures = refused = 0
-    for found in find_images(paths):
+    search = Discovery(tuple(paths), ordered=True).find()
+    for found in search:
         count += 1
         outcome: Answer | Failure
         outcome = Failure.of(found) if isinstance(found, InputError) else attempt(found, partial(model.predict, found))
@@ -66,6 +67,8 @@ def predict(
         for warning in outcome.warnings:
             typer.echo(printable(f"warning: {found}: {warning}"), err=True)
 
+    if search.summary:
+        typer.echo(search.summary, err=True)
     session, manifest = model.classifier.session, model.bundle.manifest
     typer.echo(
         f"{manifest.name} {manifest.version} ({model.bundle.digest[:12]}), {precision} on {session.provider}"

@@ -12,7 +12,12 @@ from cxr_edge.text import printable
 def scan(
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE|FOLDER", help="JPEG, PNG, TIFF, BMP or DICOM; folders.", show_default=False),
+        typer.Argument(
+            parser=options.input_path,
+            metavar="FILE|FOLDER",
+            help="JPEG, PNG, TIFF, BMP or DICOM; folders.",
+            show_default=False,
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the results; an earlier scan in it goes on.")],
     explain: Annotated[

@@ -9,19 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.errors import InputError
-from cxr_edge.reading.headers import Header, looks_like_dicom, other_format, read_header
+from cxr_edge.reading.formats import Format, format_of
 from cxr_edge.reading.image_quality import exposure_warnings
+from cxr_edge.reading.limits import MAX_BYTES, check_size
+from cxr_edge.reading.picture import AGAIN, Picture
 from cxr_edge.reading.radiograph import Pixels, Radiograph, Source
-
-MAX_PIXELS = 100_000_000
-MAX_BYTES = 2**30
 
 
 def read_radiograph(source: str | os.PathLike[str] | bytes | NDArray[Any]) -> Radiograph:
     """Read one radiograph as grey values at the depth it was stored in.
 
-    JPEG, PNG, TIFF and BMP go through OpenCV: turned upright as EXIF says, color to grey by luma, 16 bits
-    kept. The white level of a 16-bit file is 65535. DICOM goes through :mod:`cxr_edge.reading.dicom`.
+    JPEG, PNG, TIFF and BMP are turned upright as EXIF says, color becomes grey by luma, 16 bits are kept. The white
+    level of a 16-bit file is 65535. DICOM goes through :mod:`cxr_edge.reading.dicom`.
 
     Args:
         source: A file's path, a file's content, or an array: uint8 or uint16, grey [height, width] or
@@ -31,8 +30,8 @@ def read_radiograph(source: str | os.PathLike[str] | bytes | NDArray[Any]) -> Ra
         The radiograph, its source and its warnings.
 
     Raises:
-        InputError: There is no such file, it is no image, it is cut off, it holds several images or none, it
-            is larger than 100 megapixels, or its decoder is not installed; `kind` says which.
+        InputError: There is no such file, it is no image, it is cut off or damaged, it holds several images or none,
+            it is larger than 100 megapixels, or its decoder is not installed; `kind` says which.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
@@ -54,13 +53,13 @@ def read_content(path: Path) -> bytes:
     try:
         if not path.is_file():
             if not path.exists():
-                raise InputError("no such file; check the path", kind="not-found")
-            raise InputError("not a regular file; name an image or a folder of images", kind="not-a-file")
+                raise InputError("no such file", cure="check the path", kind="not-found")
+            raise InputError("not a regular file", cure="name an image or a folder of images", kind="not-a-file")
         if path.stat().st_size > MAX_BYTES:
             raise InputError("larger than 1 GiB, which no radiograph is", kind="too-large")
         return path.read_bytes()
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read ({error}); check its permissions", kind="unreadable") from error
+        raise InputError(f"cannot be read ({error})", cure="check its permissions", kind="unreadable") from error
 
 
 def decode(data: bytes, path: Path | None = None) -> Radiograph:
@@ -71,73 +70,53 @@ def decode(data: bytes, path: Path | None = None) -> Radiograph:
         path: What the radiograph's source is to name as its file.
 
     Raises:
-        InputError: As for `read_radiograph`.
+        InputError: As for `read_radiograph`; and for any exception of a decoder, of which only the type is quoted,
+            because its text may hold what identifies somebody.
     """
+    try:
+        return _decode(data, path)
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001  # see above
+        problem = f"decoding failed inside ({type(error).__name__})"
+        raise InputError(problem, cure="save it as PNG, and please report this", kind="internal") from None
+
+
+def _decode(data: bytes, path: Path | None) -> Radiograph:
     if not data:
-        raise InputError("the file is empty; fetch it again", kind="empty")
-    if looks_like_dicom(data):  # before all others: the DICOM preamble may hold a TIFF header
+        raise InputError("the file is empty", cure=AGAIN, kind="empty")
+    kind = format_of(data)
+    if kind is Format.DICOM:
         from cxr_edge.reading.dicom import read_dicom
 
         return read_dicom(data, path)
-    try:
-        header = read_header(data)
-    except EOFError as error:
-        raise InputError("cut off or damaged in its header; fetch the file again", kind="truncated") from error
-    if header is None:
-        if other := other_format(data):
-            raise InputError(f"a {other} file; save it as PNG, JPEG, TIFF, BMP or DICOM", kind="unsupported")
-        raise InputError("neither JPEG, PNG, TIFF, BMP nor DICOM", kind="not-an-image")
-    check_size(header.width, header.height, header.frames)
-    if not header.complete:
-        raise InputError(f"the {header.format} data are cut off or damaged; fetch the file again", kind="truncated")
-    pixels = _pixels(data, header)
-    steps = []
-    if header.white_is_zero:
-        steps.append("white-is-zero inverted")
-    if header.color:
-        steps.append("color to grey")
-    if header.orientation != 1:
-        steps.append(f"EXIF orientation {header.orientation}")
-    source = Source(path, header.format, header.width, header.height, header.bits, tuple(steps))
-    return _radiograph(pixels, source)
+    picture = _picture(data, kind)
+    source = Source(path, picture.format, picture.width, picture.height, picture.bits, picture.steps)
+    return _radiograph(picture.pixels, picture.maximum, source, picture.warnings)
 
 
-def check_size(width: int, height: int, frames: int) -> None:
-    """Refuse what is no single radiograph before memory is spent on it.
+def _picture(data: bytes, kind: Format | None) -> Picture:
+    """Read a picture file with what its format needs and nothing else."""
+    if kind is Format.JPEG:
+        from cxr_edge.reading.jpeg import read_jpeg
 
-    Raises:
-        InputError: No pixels, several images, or more than 100 megapixels.
-    """
-    if width <= 0 or height <= 0 or frames < 1:
-        raise InputError(f"{width}x{height} pixels in {frames} images: nothing to look at", kind="no-pixels")
-    if frames > 1:
-        raise InputError(f"{frames} images in one file, expected one; split the file", kind="multi-frame")
-    if width * height > MAX_PIXELS:
-        raise InputError(
-            f"{width}x{height} pixels, above the limit of {MAX_PIXELS // 10**6} megapixels; reduce the image",
-            kind="too-large",
-        )
+        return read_jpeg(data)
+    if kind is Format.PNG:
+        from cxr_edge.reading.png import read_png
 
+        return read_png(data)
+    if kind is Format.TIFF:
+        from cxr_edge.reading.tiff import read_tiff
 
-def _pixels(data: bytes, header: Header) -> Pixels:
-    if header.bits > 16 or header.sample_format != 1:
-        raise InputError(
-            f"{header.bits}-bit {header.format} samples; signed, floating-point and deeper ones have no"
-            " white level: save the image with 8 or 16 bits",
-            kind="unsupported",
-        )
-    try:
-        flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
-        pixels: Pixels | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        pixels = None
-    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
-        raise InputError(
-            f"the {header.format} data cannot be decoded; save the image again as 8- or 16-bit PNG",
-            kind="damaged",
-        )
-    # OpenCV inverts white-is-zero TIFFs of up to 8 bits, but not deeper ones.
-    return cv2.bitwise_not(pixels) if header.white_is_zero and header.bits > 8 else pixels
+        return read_tiff(data)
+    if kind is Format.BMP:
+        from cxr_edge.reading.bmp import read_bmp
+
+        return read_bmp(data)
+    expected = "JPEG, PNG, TIFF, BMP or DICOM"
+    if kind is not None:
+        raise InputError(f"a {kind.value} file", cure=f"save it as {expected}", kind="unsupported")
+    raise InputError("neither JPEG, PNG, TIFF, BMP nor DICOM", kind="not-an-image")
 
 
 def _from_array(array: NDArray[Any]) -> Radiograph:
@@ -152,20 +131,20 @@ def _from_array(array: NDArray[Any]) -> Radiograph:
     check_size(width, height, 1)
     pixels = cv2.cvtColor(np.ascontiguousarray(array), cv2.COLOR_RGB2GRAY) if color else array
     steps = ("color to grey",) if color else ()
-    return _radiograph(pixels, Source(None, "array", width, height, array.dtype.itemsize * 8, steps))
+    maximum = float(np.iinfo(array.dtype).max)
+    return _radiograph(pixels, maximum, Source(None, "array", width, height, array.dtype.itemsize * 8, steps))
 
 
-def _radiograph(pixels: Pixels, source: Source) -> Radiograph:
-    maximum = 255.0 if pixels.dtype == np.uint8 else 65535.0
+def _radiograph(pixels: Pixels, maximum: float, source: Source, warnings: tuple[str, ...] = ()) -> Radiograph:
     low, high = cv2.minMaxLoc(pixels)[:2]
-    warnings = []
+    found = list(warnings)
     if low == high:
-        warnings.append(f"Every pixel has the value {low:g}: this is no radiograph.")
+        found.append(f"Every pixel has the value {low:g}: this is no radiograph.")
     elif high <= maximum / 4:
-        warnings.append(
+        found.append(
             f"The brightest pixel is {high:g} of {maximum:g}: nearly black. A 10-, 12- or 14-bit image stored"
             " in 16 bits must be rescaled to the full range first."
         )
     else:
-        warnings.extend(exposure_warnings(pixels, maximum))
-    return Radiograph(pixels, maximum, source, tuple(warnings))
+        found.extend(exposure_warnings(pixels, maximum))
+    return Radiograph(pixels, maximum, source, tuple(found))

@@ -1,112 +1,91 @@
-"""Stored DICOM values → grey levels: modality LUT → VOI LUT or window → MONOCHROME1 inversion, in that order."""
+"""Stored DICOM values → grey levels, one pure function a stage.
 
+The stages in their order: orientation (`cxr_edge.reading.orientation`), modality (PS3.3 section C.11.1), VOI (C.11.2),
+presentation (C.7.6.3.1.2), padding (C.7.5.1.1.2), and the contract that what leaves here is finite and within 0..1.
+`display` puts them together and states what was done.
+"""
+
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
-from pydicom.pixels import apply_color_lut
-from pydicom.uid import ExplicitVRBigEndian
 
 from cxr_edge.errors import InputError
+from cxr_edge.reading.dictionary import name
+from cxr_edge.reading.display_parameters import DisplayParameters, Padding, Rescale, Window
 from cxr_edge.reading.image_quality import exposure_warnings, looks
+from cxr_edge.reading.orientation import upright
 
 Grey = NDArray[np.float32]
+_LARGEST = 1e30  # float32 ends at 3e38; no unit of measurement comes near
 
 
-def to_grey(dataset: Dataset, stored: NDArray[Any], steps: list[str], doubts: list[str]) -> Grey:
-    """Turn stored values into grey levels as they are meant to be shown.
+@dataclass(frozen=True, eq=False)
+class Display:
+    """An image as it is meant to be shown.
+
+    Attributes:
+        pixels: float32 [height, width], finite, 0..1; black is 0.
+        steps: What was done, in order.
+        warnings: What speaks against the file or the result, one sentence each.
+    """
+
+    pixels: Grey
+    steps: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def display(stored: NDArray[Any], parameters: DisplayParameters) -> Display:
+    """Show stored values as their file says.
 
     Args:
-        dataset: The elements that say how.
-        stored: Decoded pixel data, [height, width], or [height, width, 3] in RGB order.
-        steps: Takes up what was done.
-        doubts: Takes up what did not make sense.
+        stored: [height, width] grey, or [height, width, 3] in RGB order.
+        parameters: How to show them.
 
     Returns:
-        float32 [height, width] in 0..1.
+        Grey levels. An element that makes no sense gives way, with a warning that names its tag.
 
     Raises:
-        InputError: The photometric interpretation is unknown.
+        InputError: Rescaling leads to values that are not finite.
     """
-    kind = dataset.PhotometricInterpretation
-    if kind == "PALETTE COLOR":
-        stored = apply_color_lut(stored, dataset)
-    if stored.ndim == 3:
-        steps.append("color to grey")
-        white = np.iinfo(stored.dtype).max if kind == "PALETTE COLOR" else 2**dataset.BitsStored - 1
-        grey = np.asarray(cv2.cvtColor(stored.astype(np.float32), cv2.COLOR_RGB2GRAY) / np.float32(white))
-        doubts.extend(exposure_warnings(grey, 1.0))
-        return grey
-    padding = _padding(dataset, stored)
-    pixels = _shown(dataset, _rescaled(dataset, stored, steps), ~padding, steps, doubts)
-    if kind == "MONOCHROME1":
-        steps.append("MONOCHROME1 inverted")
-        pixels = 1 - pixels
-    elif kind != "MONOCHROME2":
-        raise InputError(
-            "an unknown photometric interpretation (0028,0004); export it as MONOCHROME2", kind="unsupported"
-        )
-    windowed = any(step.startswith("window ") for step in steps)
-    doubts.extend(exposure_warnings(pixels, 1.0, counted=~padding, window=_window(dataset) if windowed else None))
-    doubts.extend(_contradiction(dataset, stored[~padding], pixels[~padding], looks(pixels, 1.0)))
-    if padding.any():
-        steps.append("pixel padding to black")
-        pixels[padding] = 0
-    return pixels
+    lying = upright(stored, parameters.orientation.directions)
+    in_color = lying.ndim == 3 or parameters.palette is not None
+    shown = _color(lying, parameters) if in_color else _monochrome(lying, parameters)
+    pixels, warnings = within_contract(shown.pixels), list(shown.warnings)
+    if pixels is not shown.pixels:
+        warnings.append("Grey values beyond black and white were clipped: they exceed Bits Stored (0028,0101).")
+    if pixels.min() == pixels.max():
+        warnings.append("Every pixel has the same value: this is no radiograph.")
+    turned = parameters.orientation.step
+    return Display(pixels, (turned, *shown.steps) if turned else shown.steps, (*parameters.warnings, *warnings))
 
 
-def _padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_]:
-    first = _number(dataset, "PixelPaddingValue")
-    if first is None:
-        return np.zeros(stored.shape, bool)
-    last = _number(dataset, "PixelPaddingRangeLimit")
-    low, high = sorted((first, first if last is None else last))
-    padding = (stored >= low) & (stored <= high)
-    return padding if not padding.all() else ~padding
+def rescaled(values: NDArray[Any], rescale: Rescale) -> NDArray[np.float64]:
+    """Turn stored values into modality values by slope and intercept (PS3.3 section C.11.1.1.2).
+
+    Args:
+        values: Stored values, of any shape, not empty.
+        rescale: Slope and intercept.
+
+    Returns:
+        float64, of the same shape.
+
+    Raises:
+        InputError: The result is not finite, or beyond what any unit needs.
+    """
+    ends = [float(end) * rescale.slope + rescale.intercept for end in (values.min(), values.max())]
+    if not all(abs(end) < _LARGEST for end in ends):
+        stated = f"{name('RescaleSlope')} {rescale.slope:g} with {name('RescaleIntercept')} {rescale.intercept:g}"
+        problem = f"{stated} makes values that are not finite"
+        raise InputError(problem, kind="damaged", cure="correct both elements or export the image again")
+    return values * rescale.slope + rescale.intercept
 
 
-def _rescaled(dataset: Dataset, stored: NDArray[Any], steps: list[str]) -> NDArray[Any]:
-    if dataset.get("ModalityLUTSequence"):
-        steps.append("modality LUT")
-        return _looked_up(stored, dataset.ModalityLUTSequence[0], dataset)[0]
-    slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
-    if slope is None or intercept is None or (slope, intercept) == (1, 0):
-        return stored
-    steps.append(f"rescale slope {slope:g}, intercept {intercept:g}")
-    return stored * slope + intercept
-
-
-def _shown(
-    dataset: Dataset, values: NDArray[Any], counted: NDArray[np.bool_], steps: list[str], doubts: list[str]
-) -> Grey:
-    """Map modality values to 0..1."""
-    if dataset.get("VOILUTSequence"):
-        steps.append("VOI LUT")
-        shown, bits = _looked_up(np.rint(values), dataset.VOILUTSequence[0], dataset)
-        return np.asarray(shown / np.float32(2**bits - 1), np.float32)
-    low, high = float(values[counted].min()), float(values[counted].max())
-    center, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
-    function = str(dataset.get("VOILUTFunction"))
-    function = function if function in {"LINEAR_EXACT", "SIGMOID"} else "LINEAR"
-    if "WindowCenter" in dataset or "WindowWidth" in dataset:
-        if center is not None and width is not None:
-            wide_enough = width >= 1 if function == "LINEAR" else width > 0
-            if wide_enough and center - width / 2 < high and center + width / 2 > low:
-                steps.append(f"window {center:g}/{width:g} ({function})")
-                return window(values, center=center, width=width, function=function)
-        doubts.append(
-            f"{_window(dataset)} makes no sense for grey values {low:g}..{high:g}: their full range was used instead."
-        )
-    elif not np.issubdtype(values.dtype, np.floating) and low >= 0 and dataset.BitsStored <= 8:
-        return np.asarray(values / np.float32(2**dataset.BitsStored - 1), np.float32)
-    steps.append(f"full range {low:g}..{high:g}")
-    return np.clip((values - np.float32(low)) / np.float32(max(high - low, 1e-6)), 0, 1).astype(np.float32)
-
-
-def window(values: NDArray[Any], *, center: float, width: float, function: str) -> Grey:
-    """Map values to 0..1 as the VOI LUT Function says (PS3.3 C.11.2.1.2 and C.11.2.1.3).
+def windowed(values: NDArray[Any], *, center: float, width: float, function: str) -> Grey:
+    """Map modality values to 0..1 as the VOI LUT Function says (PS3.3 sections C.11.2.1.2 and C.11.2.1.3).
 
     Args:
         values: Modality values, of any shape.
@@ -115,7 +94,7 @@ def window(values: NDArray[Any], *, center: float, width: float, function: str) 
         function: ``LINEAR``, ``LINEAR_EXACT`` or ``SIGMOID``; LINEAR stands in for any other.
 
     Returns:
-        float32 in 0..1.
+        float32 in 0..1, of the same shape.
     """
     values = values.astype(np.float32)
     if function == "SIGMOID":
@@ -125,54 +104,176 @@ def window(values: NDArray[Any], *, center: float, width: float, function: str) 
     return np.clip((values - center) / width + 0.5, 0, 1)
 
 
-def _looked_up(values: NDArray[Any], item: Dataset, dataset: Dataset) -> tuple[NDArray[Any], int]:
-    """Apply a modality or VOI LUT (PS3.3 C.11.1.1.1, C.11.2.1.1); give the result and the bits of its entries."""
-    entries, first, bits = (int(value) for value in item.LUTDescriptor)
-    entries = entries or 2**16
-    data = item.LUTData
-    if isinstance(data, bytes):
-        big = dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
-        data = np.frombuffer(data, np.uint8 if len(data) <= entries + 1 and bits == 8 else (">u2" if big else "<u2"))
-    table = np.asarray(data, np.float32)[:entries]
-    return table[np.clip(values.astype(np.int64) - first, 0, len(table) - 1)], bits
+def makes_sense(window: Window, low: float, high: float) -> bool:
+    """Say whether a window can be applied and contains one of the values (PS3.3 section C.11.2.1.2).
+
+    Args:
+        window: As the file states it.
+        low: The lowest modality value.
+        high: The highest modality value.
+    """
+    if window.center is None or window.width is None or max(abs(window.center), abs(window.width)) > _LARGEST:
+        return False
+    wide_enough = window.width >= 1 if window.function == "LINEAR" else window.width > 0
+    return wide_enough and window.center - window.width / 2 < high and window.center + window.width / 2 > low
 
 
-def _contradiction(dataset: Dataset, stored: NDArray[Any], shown: Grey, appearance: str) -> list[str]:
+def spread(values: NDArray[Any], low: float, high: float) -> Grey:
+    """Map low..high to 0..1, where no VOI transformation is stated.
+
+    Args:
+        values: Of any shape.
+        low: What becomes black.
+        high: What becomes white.
+
+    Returns:
+        float32 in 0..1, of the same shape.
+    """
+    # float32 would round what was rescaled by far more than what its range is.
+    real = np.float64 if values.dtype == np.float64 else np.float32
+    shifted = values - real(low) if low else values
+    return np.clip(shifted / real((high - low) or 1), 0, 1).astype(np.float32, copy=False)
+
+
+def inverted(pixels: Grey) -> Grey:
+    """Turn grey levels of MONOCHROME1, where the lowest value is white, around (PS3.3 section C.7.6.3.1.2).
+
+    Args:
+        pixels: 0..1.
+
+    Returns:
+        0..1.
+    """
+    return np.float32(1) - pixels
+
+
+def luma(pixels: NDArray[Any], *, white: float) -> Grey:
+    """Turn color into grey by its luma (ITU-R BT.601).
+
+    Args:
+        pixels: [height, width, 3] in RGB order, 0..white.
+        white: The white level.
+
+    Returns:
+        float32 [height, width] in 0..1.
+    """
+    return np.asarray(cv2.cvtColor(pixels.astype(np.float32), cv2.COLOR_RGB2GRAY) / np.float32(white))
+
+
+def is_padding(stored: NDArray[Any], padding: Padding | None) -> NDArray[np.bool_] | None:
+    """Find the pixels that are no part of the image (PS3.3 section C.7.5.1.1.2).
+
+    Args:
+        stored: Stored values [height, width].
+        padding: As the file states it.
+
+    Returns:
+        bool [height, width]; None where there is no padding, or nothing else.
+    """
+    if padding is None:
+        return None
+    found = (stored >= padding.low) & (stored <= padding.high)
+    return found if found.any() and not found.all() else None
+
+
+def within_contract(pixels: Grey) -> Grey:
+    """Make sure that grey levels are finite and within 0..1.
+
+    Args:
+        pixels: [height, width], not empty.
+
+    Returns:
+        The same array if it is, else a clipped one.
+
+    Raises:
+        InputError: Some are not finite.
+    """
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise InputError("its grey values are not finite", kind="damaged", cure="export the image again")
+    return pixels if low >= 0 and high <= 1 else np.clip(pixels, 0, 1)
+
+
+def _color(stored: NDArray[Any], parameters: DisplayParameters) -> Display:
+    palette = parameters.palette
+    if palette is not None:
+        stored = palette.apply(stored)
+    grey = luma(stored, white=palette.white if palette else 2**parameters.stored_bits - 1)
+    return Display(grey, ("color to grey",), exposure_warnings(grey, 1.0))
+
+
+def _monochrome(stored: NDArray[Any], parameters: DisplayParameters) -> Display:
+    padding = is_padding(stored, parameters.padding)
+    counted = None if padding is None else ~padding
+    steps: list[str] = []
+    warnings: list[str] = []
+    values = stored
+    if parameters.modality_lut is not None:
+        values = parameters.modality_lut.starting(*_range(stored, counted)).apply(stored)
+        steps.append("modality LUT")
+    elif parameters.rescale is not None:
+        values = rescaled(stored, parameters.rescale)
+        steps.append(f"rescale slope {parameters.rescale.slope:g}, intercept {parameters.rescale.intercept:g}")
+    low, high = _range(values, counted)
+    window = None if parameters.voi_lut is not None else parameters.window
+    if window is not None and not makes_sense(window, low, high):
+        problem = f"{window} makes no sense for grey values {low:g}..{high:g}"
+        warnings.append(f"{problem}: their full range was used instead.")
+    if parameters.voi_lut is not None:
+        entries = parameters.voi_lut.starting(low, high).apply(values)
+        pixels = spread(entries, 0, 2**parameters.voi_lut.bits - 1)
+        steps.append("VOI LUT")
+    elif window is not None and not warnings:
+        pixels = windowed(values, center=window.center or 0.0, width=window.width or 0.0, function=window.function)
+        steps.append(f"window {window.center:g}/{window.width:g} ({window.function})")
+    elif window is None and values is stored and low >= 0 and parameters.stored_bits <= 8:
+        pixels = spread(values, 0, 2**parameters.stored_bits - 1)
+    else:
+        pixels = spread(values, low, high)
+        steps.append(f"full range {low:g}..{high:g}")
+    if parameters.photometric == "MONOCHROME1":
+        pixels = inverted(pixels)
+        steps.append("MONOCHROME1 inverted")
+    applied = None if window is None or warnings else str(window)
+    warnings.extend(exposure_warnings(pixels, 1.0, counted=counted, window=applied))
+    warnings.extend(_contradiction(parameters, _of(stored, counted), _of(pixels, counted), looks(pixels, 1.0)))
+    if padding is not None:
+        steps.append("pixel padding to black")
+        pixels[padding] = 0
+    return Display(pixels, tuple(steps), tuple(warnings))
+
+
+def _of(values: NDArray[Any], counted: NDArray[np.bool_] | None) -> NDArray[Any]:
+    return values if counted is None else values[counted]
+
+
+def _range(values: NDArray[Any], counted: NDArray[np.bool_] | None) -> tuple[float, float]:
+    values = _of(values, counted)
+    return float(values.min()), float(values.max())
+
+
+def _contradiction(
+    parameters: DisplayParameters, stored: NDArray[Any], shown: Grey, appearance: str
+) -> tuple[str, ...]:
     """Say if dense parts, where little radiation arrived, are shown dark (PS3.3 C.8.11.3.1.2).
 
     The sign takes no part in showing a picture, and a device may write the wrong one: what the picture itself looks
     like stands beside it.
 
     Args:
-        dataset: The elements.
-        stored: Stored values, [n].
-        shown: What became of them, [n].
+        parameters: Of the image.
+        stored: Stored values.
+        shown: What became of them, of the same shape.
         appearance: What `looks` says.
     """
-    sign = _number(dataset, "PixelIntensityRelationshipSign")
-    if sign not in {1, -1}:
-        return []
-    first, second = stored[::16].astype(np.float32), shown[::16]
+    if parameters.sign is None:
+        return ()
+    first, second = stored.ravel()[::16].astype(np.float32), shown.ravel()[::16]
     along = np.mean((first - first.mean()) * (second - second.mean()))  # above 0: the higher stored, the brighter
+    if parameters.sign * along <= 0:
+        return ()
     warning = (
-        f"PixelIntensityRelationshipSign (0028,1041) {sign:g} contradicts PhotometricInterpretation (0028,0004)"
-        f" {dataset.PhotometricInterpretation}: it makes bone black. The picture itself looks {appearance}."
+        f"PixelIntensityRelationshipSign (0028,1041) {parameters.sign} contradicts PhotometricInterpretation"
+        f" (0028,0004) {parameters.photometric}: it makes bone black. The picture itself looks {appearance}."
     )
-    return [warning] if sign * along > 0 else []
-
-
-def _number(dataset: Dataset, keyword: str) -> float | None:
-    """Give the first value of a number, None where it is missing, unreadable or not finite."""
-    try:
-        value = dataset.get(keyword)
-        number = float(value[0] if isinstance(value, (list, tuple)) or hasattr(value, "append") else value)
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return None
-    return number if np.isfinite(number) else None
-
-
-def _window(dataset: Dataset) -> str:
-    """Name the window with its tags and values."""
-    center, width = (_number(dataset, keyword) for keyword in ("WindowCenter", "WindowWidth"))
-    stated = ["(unreadable)" if value is None else f"{value:g}" for value in (center, width)]
-    return f"WindowCenter (0028,1050) {stated[0]} with WindowWidth (0028,1051) {stated[1]}"
+    return (warning,)

@@ -1,7 +1,7 @@
 """What speaks against the grey levels themselves: they look inverted, clipped to black and white, or washed out.
 
 The limits leave the radiographs alone that the shipped network was trained on, every one of which is some way from
-them; ``tests/edge/test_exposure.py`` holds them to that.
+them; ``tests/edge/reading/test_image_quality.py`` checks that.
 """
 
 from typing import Any

@@ -25,6 +25,8 @@ class Source:
         modality: DICOM Modality (0008,0060).
         body_part: DICOM Body Part Examined (0018,0015).
         view_position: DICOM View Position (0018,5101).
+        anatomic_region: What the code in DICOM Anatomic Region Sequence (0008,2218) means, such as ``CHEST``.
+        view_code: What the code in DICOM View Code Sequence (0054,0220) means, such as ``AP`` or ``left lateral``.
         patient_age_years: DICOM Patient's Age (0010,1010) in years; where there is none, the time from Patient's Birth
             Date (0010,0030) to Study Date (0008,0020).
         patient_age_stated: Patient's Age as the file has it, such as ``018M``; None where it was computed.
@@ -39,6 +41,8 @@ class Source:
     modality: str | None = None
     body_part: str | None = None
     view_position: str | None = None
+    anatomic_region: str | None = None
+    view_code: str | None = None
     patient_age_years: float | None = None
     patient_age_stated: str | None = None
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cxr_edge.errors import InputError, OutputError, UsageError
 from cxr_edge.files import MARKER
-from cxr_edge.reading.inputs import SUFFIXES
+from cxr_edge.reading.formats import SUFFIXES
 
 PRIVATE = 0o700
 _LONGEST = 150  # bytes of a name before what is appended: file systems take 255

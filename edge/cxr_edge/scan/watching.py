@@ -39,8 +39,8 @@ class _Watcher:
         self._discovery = discovery
         self._stop = stop
         self._poll = poll
-        self._files = [path for path in discovery.inputs if path.is_file()]
-        self._folders = list(dict.fromkeys(path for path in discovery.inputs if path not in self._files))
+        self._files = [path for path in discovery.distinct if path.is_file()]
+        self._folders = [path for path in discovery.distinct if path not in self._files]
         self._searched: dict[Path, tuple[int, int]] = {}
         # File → size, time of change, and since when these have been so.
         self._growing: dict[Path, tuple[tuple[int, int], float]] = {}

@@ -5,7 +5,7 @@ from pydicom.dataset import Dataset
 
 from cxr_edge.reading.attributes import Age, age, code
 from cxr_edge.reading.decode import read_radiograph
-from dicoms import dataset, written
+from dicoms import dataset, parsed, written
 
 
 def holding(**elements):
@@ -14,7 +14,7 @@ def holding(**elements):
         image = Dataset()
         for keyword, value in elements.items():
             setattr(image, keyword, value)
-    return image
+        return parsed(image)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,6 @@ def holding(**elements):
         ("052W", 1),
         ("010D", 0.03),
         (["004Y", "081Y"], 4),
-        (5, 5),
     ],
 )
 def test_patient_age_in_years(stated, years):
@@ -79,7 +78,10 @@ def test_a_readable_age_goes_before_the_dates_and_an_unreadable_one_does_not():
         (["AP", "LL"], "AP\\LL"),
         ("", None),
         (None, None),
-        ("Chest", None),
+        ("Chest", "CHEST"),
+        ("hand", "HAND"),
+        ("Upper Extremity", "UPPER EXTREMITY"),
+        ("Mustermann", None),
         ("MUSTERMANN^ERIKA", None),
         (["AP", "Mustermann"], None),
         ("A" * 17, None),
@@ -87,7 +89,7 @@ def test_a_readable_age_goes_before_the_dates_and_an_unreadable_one_does_not():
 )
 def test_codes_are_read_and_anything_else_is_not(stated, read):
     assert code(holding(ViewPosition=stated), "ViewPosition") == read
-    assert code(Dataset(), "ViewPosition") is None
+    assert code(holding(), "ViewPosition") is None
 
 
 def test_a_file_gives_away_an_age_but_no_date():

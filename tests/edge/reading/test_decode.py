@@ -1,13 +1,22 @@
 import contextlib
+import logging
 import struct
+import subprocess
+import sys
+import warnings
 import zlib
+from io import BytesIO
 
 import cv2
 import numpy as np
+import PIL.Image
+import PIL.ImageFile
 import pytest
+from PIL import Image
 
 from cxr_edge.errors import InputError
-from cxr_edge.reading.decode import MAX_BYTES, read_radiograph
+from cxr_edge.reading.decode import read_radiograph
+from cxr_edge.reading.limits import MAX_BYTES
 
 H, W = 40, 60
 GREY = np.add.outer(np.arange(H) * 2, np.arange(W) * 3).astype(np.uint8)
@@ -199,7 +208,7 @@ def test_one_missing_byte_at_the_end_is_noticed(radiographs):
 def test_a_changed_byte_inside_a_png_is_noticed():
     data = bytearray(encode(".png", GREY))
     data[len(data) // 2] ^= 1
-    assert kind_of(bytes(data)) == "truncated"
+    assert kind_of(bytes(data)) == "damaged"
 
 
 def test_a_preview_inside_a_jpeg_does_not_hide_that_it_is_cut():
@@ -285,3 +294,69 @@ def test_samples_are_read_at_their_own_depth(radiographs):
         "person586_bacteria_2417.png": 8,
         "person724_virus_1343.jpeg": 8,
     }
+
+
+def test_any_exception_of_a_decoder_is_an_error_of_that_input_and_quotes_nothing(monkeypatch, radiographs):
+    def fail(*_, **__):
+        raise ZeroDivisionError("Mustermann^Erika")
+
+    monkeypatch.setattr("cxr_edge.reading.jpeg.simplejpeg.decode_jpeg", fail)
+    path = radiographs / "NORMAL2-IM-0588-0001.jpeg"
+    with pytest.raises(InputError) as caught:
+        read_radiograph(path)
+    assert (caught.value.kind, caught.value.path) == ("internal", path)
+    assert "ZeroDivisionError" in caught.value.problem
+    assert "Erika" not in f"{caught.value} {caught.value.__cause__}"
+
+
+@pytest.mark.parametrize("bits", [1, 8])
+def test_a_bmp_whose_palette_is_grey_is_not_turned_from_color(bits):
+    image = Image.fromarray(GREY if bits == 8 else GREY > 100)
+    file = BytesIO()
+    image.save(file, "BMP")
+    radiograph = read_radiograph(file.getvalue())
+    np.testing.assert_array_equal(radiograph.pixels, GREY if bits == 8 else (GREY > 100) * np.uint8(255))
+    assert (radiograph.source.steps, radiograph.source.bits) == ((), bits)
+
+
+def test_a_bmp_header_of_garbage_is_damage(capfd):
+    assert kind_of(b"BM" + b"\1" * 200) == "damaged"
+    huge = bytearray(encode(".bmp", GREY))
+    huge[18:26] = b"\xff\xff\xff\x7f" * 2
+    assert kind_of(bytes(huge)) == "too-large"
+    short = bytearray(encode(".bmp", GREY))
+    short[46:50] = b"\xb6\x0e\0\0"  # colors that its palette does not have
+    with contextlib.suppress(InputError):
+        read_radiograph(bytes(short))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_nobody_elses_state_is_touched(radiographs):
+    def state():
+        return (
+            cv2.getNumThreads(),
+            PIL.Image.MAX_IMAGE_PIXELS,
+            PIL.ImageFile.LOAD_TRUNCATED_IMAGES,
+            list(warnings.filters),
+            sys.stderr,
+            logging.getLogger("pydicom").disabled,
+            logging.getLogger("PIL").disabled,
+        )
+
+    before = state()
+    files = [path.read_bytes() for path in sorted(radiographs.iterdir())]
+    for data in (*files, tiff(GREY), encode(".bmp", RGB), *(data[:-500] for data in files), tiff(GREY)[:-9]):
+        with contextlib.suppress(InputError):
+            read_radiograph(data)
+    assert state() == before
+
+
+def test_a_plain_jpeg_and_a_png_are_read_without_pillow(radiographs):
+    """Its import costs more than a prediction has to spare."""
+    files = [str(radiographs / name) for name in ("NORMAL2-IM-0588-0001.jpeg", "cr_chest_pa_16bit.png")]
+    program = (
+        "import sys; from cxr_edge.reading.decode import read_radiograph\n"
+        f"for file in {files!r}: read_radiograph(file)\n"
+        "sys.exit('PIL' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

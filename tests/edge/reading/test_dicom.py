@@ -19,7 +19,7 @@ from pydicom.uid import (
 
 from cxr_edge.errors import InputError
 from cxr_edge.reading.decode import read_radiograph
-from cxr_edge.reading.display_pipeline import window
+from cxr_edge.reading.display_pipeline import windowed
 from dicoms import NAME, VALUES, dataset, written
 
 
@@ -72,7 +72,7 @@ def test_windows_are_those_of_pydicom(function, center, width):
 def test_the_standard_s_own_example_of_a_linear_window():
     # PS3.3 C.11.2.1.2.1: center 2048, width 4096 maps 0 to the least and 4095 to the greatest value.
     np.testing.assert_allclose(
-        window(np.array([0, 4095]), center=2048, width=4096, function="LINEAR"), [0, 1], atol=1e-6
+        windowed(np.array([0, 4095]), center=2048, width=4096, function="LINEAR"), [0, 1], atol=1e-6
     )
 
 
@@ -188,7 +188,6 @@ def test_real_files_say_what_was_done(radiographs):
         ({"Rows": 0}, "no-pixels"),
         ({"PixelData": VALUES.tobytes()[:-2]}, "truncated"),
         ({"PhotometricInterpretation": "HSV"}, "unsupported"),
-        ({"VOILUTSequence": [Dataset()]}, "damaged"),
     ],
 )
 def test_what_cannot_be_shown_gets_its_own_error(elements, kind):
@@ -210,7 +209,7 @@ def test_cut_files_are_refused(radiographs, fraction):
 
 
 def test_a_deflated_bomb_is_not_inflated(monkeypatch):
-    monkeypatch.setattr("cxr_edge.reading.dicom.MAX_BYTES", 1000)
+    monkeypatch.setattr("cxr_edge.reading.data_set.MAX_INFLATED", 1000)
     assert kind_of(written(dataset(), DeflatedExplicitVRLittleEndian)) == "too-large"
 
 

@@ -12,7 +12,7 @@ from cxr_edge.api import Model
 from cxr_edge.errors import InputError, UsageError
 from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.reading.decode import read_radiograph
-from cxr_edge.reading.inputs import find_images
+from cxr_edge.reading.discovery import Discovery
 from cxr_train.audit.answers import Answers, answer
 from cxr_train.audit.setting import Setting
 
@@ -122,7 +122,7 @@ def refusals(setting: Setting, others: Path | None) -> GateReport:
 
 def _read(model: Model, folder: Path) -> tuple[Answers, int]:
     spec, inputs, unreadable = model.bundle.manifest.input, [], 0
-    for found in find_images([folder]):
+    for found in Discovery((folder,), ordered=True).find():
         try:
             if isinstance(found, InputError):
                 raise found
