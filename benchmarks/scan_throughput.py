@@ -25,7 +25,7 @@ from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.reading.decode import read_radiograph
 from cxr_edge.reading.discovery import Discovery
 from cxr_edge.results.parameters import Parameters
-from cxr_edge.results.schema import BundleName
+from cxr_edge.results.schema import BundleRecord
 from cxr_edge.scan import local
 
 SAMPLE = 80
@@ -68,7 +68,7 @@ def main() -> None:
     )
     parameters = Parameters(
         engine="local",
-        bundle=BundleName(**narrow.bundle.to_json()),
+        bundle=BundleRecord(**narrow.bundle.to_json()),
         provider="cpu",
         precision=arguments.precision,
         operating_point=narrow.classifier.operating_point,
@@ -83,7 +83,7 @@ def main() -> None:
         sample = sorted((work / "in").iterdir())[:SAMPLE]
         before = parts(wide, sample)
         scan = milliseconds(
-            lambda: local.scan(
+            lambda: local.scan_locally(
                 narrow,
                 Discovery((work / "in",)),
                 parameters,

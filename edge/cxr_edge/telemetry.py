@@ -47,4 +47,4 @@ def _read(library: str, name: str, value: str) -> Telemetry:
         return Telemetry(library, False, f"{name} is {'not set' if set_to is None else ascii(set_to)}")
     if library == "onnxruntime" and library in IMPORTED_BEFORE:
         return Telemetry(library, False, f"it was imported before {name} was set")
-    return Telemetry(library, True, f"{name} is {value}")
+    return Telemetry(library, True, f"{name}={value} is set")

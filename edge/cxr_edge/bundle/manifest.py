@@ -5,13 +5,12 @@ where fifteen dataclasses are a twentieth of the time that a prediction takes fr
 """
 
 import hashlib
-import math
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
+from cxr_edge.bundle.rules import rules_of
 from cxr_edge.errors import BundleError
 
 SCHEMA = 2
@@ -31,11 +30,6 @@ A new optional key needs no new number. A key that changes its meaning, or that 
 """
 READABLE = (1, 2)
 PREPROCESSING = {"resize": "bilinear", "antialias": False, "aspect": "squash", "channels": "grey"}
-LARGEST = 2**30
-"""Bytes that a bundle may have: its files are read into memory."""
-_SIDE = 2048  # pixels: the largest input, 16 MB of numbers
-_SCORE = 1e6  # the largest threshold of a gate: a distance in standard deviations
-_WORD = 200  # characters
 _NO_SEAL = "0" * 64
 _CURE = "install or export the bundle again"
 
@@ -214,76 +208,10 @@ class Manifest(Part, frozen=True):
         Raises:
             BundleError: A rule is broken.
         """
-        for rule, holds in self._rules():
+        known = f"preprocessing must be {PREPROCESSING}", self.preprocessing == PREPROCESSING
+        for rule, holds in (known, *rules_of(self)):
             if not holds:
                 raise BundleError(f"manifest.json: {rule}", cure=_CURE)
-
-    def _rules(self) -> Iterator[tuple[str, bool]]:
-        """Say what has to hold, and whether it does; not a number passes no comparison."""
-        points, spec, map_, scope = self.operating_points, self.input, self.features, self.scope
-        yield (
-            f"names and labels must be printable, of 1 to {_WORD} characters",
-            all(each.isprintable() and 0 < len(each) <= _WORD for each in self._words()),
-        )
-        yield f"preprocessing must be {PREPROCESSING}", self.preprocessing == PREPROCESSING
-        yield (
-            f"input must be pixels, float32, in 0..255, of 1 to {_SIDE} rows and columns",
-            (spec.name, spec.dtype, spec.range) == ("pixels", "float32", [0, 255])
-            and 0 < min(spec.height, spec.width) <= max(spec.height, spec.width) <= _SIDE,
-        )
-        yield (
-            "features must be no larger than the input, with 1 to 65536 channels",
-            0 < map_.height <= spec.height and 0 < map_.width <= spec.width and 0 < map_.channels <= 2**16,
-        )
-        yield "labels must be two different ones, with the positive one", len({*self.labels}) == len(self.labels) == 2
-        yield "labels must be two different ones, with the positive one", self.positive in self.labels
-        yield (
-            "calibration must have a positive scale and a bias that are numbers",
-            0 < self.calibration.scale < math.inf and math.isfinite(self.calibration.bias),
-        )
-        yield "the default operating point must be one of the points", points.default in points.points
-        yield (
-            "thresholds, recall and specificity must lie in 0..1",
-            all(
-                0 <= value <= 1
-                for point in points.points.values()
-                for value in (point.threshold, point.recall, point.specificity)
-            ),
-        )
-        yield "precisions must contain fp32", "fp32" in self.precisions
-        yield (
-            "every precision's file must be in files",
-            all(each.file in self.files for each in self.precisions.values()),
-        )
-        yield (
-            "the gate's, the lungs' and the self-test's file must be in files",
-            all(each is None or each.file in self.files for each in (self.gate, self.lungs, self.self_test)),
-        )
-        yield f"the gate's threshold must lie in 0..{_SCORE:g}", self.gate is None or 0 <= self.gate.threshold <= _SCORE
-        yield "the lungs' Dice coefficient must lie in 0..1", self.lungs is None or 0 <= self.lungs.dice <= 1
-        yield (
-            "scope's ages must be none or two of 0..150, the youngest first",
-            scope is None or not scope.ages or (len(scope.ages) == 2 and 0 <= scope.ages[0] <= scope.ages[1] <= 150),
-        )
-        yield (
-            "files must be plain names with a SHA-256",
-            all(
-                re.fullmatch(r"\w[\w.-]*", name) and re.fullmatch(r"[0-9a-f]{64}", record.sha256)
-                for name, record in self.files.items()
-            ),
-        )
-        yield (
-            f"files must have at most {LARGEST} bytes in all",
-            all(record.bytes >= 0 for record in self.files.values())
-            and sum(record.bytes for record in self.files.values()) <= LARGEST,
-        )
-
-    def _words(self) -> Iterator[str]:
-        """Give what reaches tables, messages and file names."""
-        yield from (self.name, self.version, *self.labels, *self.files)
-        yield from (*self.operating_points.points, *self.precisions)
-        if self.scope is not None:
-            yield from (*self.scope.views, *self.scope.body_parts)
 
     @property
     def input_shape(self) -> tuple[None, int, int]:

@@ -69,7 +69,6 @@ def scan(
     answered, or were refused because they look like no chest radiograph.
     """
     from functools import partial
-    from importlib.util import find_spec
 
     from cxr_edge.errors import InputError, UsageError
     from cxr_edge.report import parse_formats, write_reports
@@ -78,27 +77,23 @@ def scan(
 
     reports = tuple(name for name in parse_formats(formats) if name != "jsonl")  # the journal is always written
     permissions = parse_mode(mode)
-    if poll is not None and not watch:
-        raise UsageError("--poll says how --watch looks for files; add --watch")
-    if watch and not find_spec("watchfiles"):
-        raise UsageError("--watch needs watchfiles: run pip install 'cxr-edge[watch]', or scan again now and then")
-    for path in inputs:
-        if out.exists() and path.exists() and out.samefile(path):
-            raise UsageError(f"--out {out} is an input: results would lie among radiographs; take another folder")
+    _check_watch(watch=watch, poll=poll)
+    _check_out(out, inputs)
 
     from cxr_edge.api import load
     from cxr_edge.reading.discovery import Discovery
     from cxr_edge.results.parameters import Parameters
-    from cxr_edge.results.schema import BundleName
+    from cxr_edge.results.schema import BundleRecord
     from cxr_edge.runtime.cores import usable_cores
     from cxr_edge.scan import local
 
     if engine == "ray" and (explain != "none" or watch or reports != ("parquet",)):
-        raise UsageError("--engine ray writes answers as Parquet: take --formats parquet, no --explain and no --watch")
+        cure = "take --formats parquet, no --explain and no --watch"
+        raise UsageError("--engine ray writes answers as Parquet", cure=cure)
     if ray_address and engine != "ray":
         raise UsageError("--ray-address needs --engine ray")
     if engine == "local":
-        local.check_size(workers or usable_cores(), batch_size or 1)
+        local.check_load(workers or usable_cores(), batch_size or 1)
     model = load(
         bundle,
         provider=provider,
@@ -112,7 +107,7 @@ def scan(
     session = model.classifier.session
     parameters = Parameters(
         engine=engine,
-        bundle=BundleName(**model.bundle.to_json()),
+        bundle=BundleRecord(**model.bundle.to_json()),
         provider=session.provider,
         precision=precision,
         operating_point=model.classifier.operating_point,
@@ -134,7 +129,7 @@ def scan(
         from cxr_edge.scan import cluster
 
         spec = model.bundle.manifest.input
-        tally = cluster.scan(
+        tally = cluster.scan_on_cluster(
             discovery,
             parameters,
             out=out,
@@ -147,7 +142,7 @@ def scan(
         )
         stopped = False
     else:
-        tally, stopped = local.scan(
+        tally, stopped = local.scan_locally(
             model,
             discovery,
             parameters,
@@ -171,6 +166,27 @@ def scan(
         raise InputError("no images found; expected JPEG, PNG, TIFF, BMP or DICOM files", kind="no-images")
     if tally.errors or tally.refused:
         raise typer.Exit(InputError.exit_code)
+
+
+def _check_watch(*, watch: bool, poll: float | None) -> None:
+    from importlib.util import find_spec
+
+    from cxr_edge.errors import UsageError
+
+    if poll is not None and not watch:
+        raise UsageError("--poll says how --watch looks for files", cure="add --watch")
+    if watch and not find_spec("watchfiles"):
+        cure = "run pip install 'cxr-edge[watch]', or scan again now and then"
+        raise UsageError("--watch needs watchfiles", cure=cure)
+
+
+def _check_out(out: Path, inputs: list[Path]) -> None:
+    """Refuse an output folder that is an input under any of its names."""
+    from cxr_edge.errors import UsageError
+
+    if out.exists() and any(path.exists() and out.samefile(path) for path in inputs):
+        problem = f"--out {out} is an input: results would lie among radiographs"
+        raise UsageError(problem, cure="take another folder")
 
 
 def _batch_size(provider: str, precision: str) -> int:

@@ -1,6 +1,5 @@
 """Python, the packages that every answer needs, the one ONNX Runtime that should be there, and DICOM decoders."""
 
-import os
 import platform
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from cxr_edge.doctor.finding import Finding
 from cxr_edge.errors import CxrEdgeError, ProviderError
 from cxr_edge.runtime import distributions
 from cxr_edge.runtime.providers import ACCELERATORS, has_nvidia_driver
+from cxr_edge.telemetry import SWITCHES, read_telemetry
 
 _AREA = "installation"
 # Import name → distribution; ONNX Runtime has a check of its own.
@@ -24,7 +24,6 @@ _PACKAGES = {
     "rich": "rich",
     "typer": "typer",
 }
-_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 _DECODERS = 'python -m pip install "cxr-edge[dicom]"'
 
 
@@ -94,12 +93,14 @@ def _runtime() -> Finding:
 
 
 def _telemetry() -> Finding:
-    off = os.environ.get(_TELEMETRY) == "1"
-    facts = {"off": off, "variable": _TELEMETRY}
-    if off:
-        summary = f"ONNX Runtime sends nothing home: {_TELEMETRY}=1 is set before it is imported"
-        return Finding(_AREA, "telemetry", "ok", summary, facts)
-    return Finding(_AREA, "telemetry", "note", "ONNX Runtime may send usage data home", facts, (f"set {_TELEMETRY}=1",))
+    states = read_telemetry()
+    facts = {"off": all(each.off for each in states), "libraries": {each.library: each.off for each in states}}
+    told = ", ".join(each.reason for each in states)
+    if facts["off"]:
+        return Finding(_AREA, "telemetry", "ok", f"no library sends anything about this machine ({told})", facts)
+    sends = " and ".join(each.library for each in states if not each.off)
+    cure = tuple(f"set {'='.join(SWITCHES[each.library])}" for each in states if not each.off)
+    return Finding(_AREA, "telemetry", "note", f"{sends} may send data about this machine ({told})", facts, cure)
 
 
 def _cache() -> Finding:

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr_edge.errors import OutputError, UsageError
+from cxr_edge.errors import UsageError
 
 _FILES = {"csv": "results.csv", "parquet": "results.parquet", "html": "report.html"}
 FORMATS = ("jsonl", *_FILES)
@@ -65,6 +65,7 @@ def write_reports(folder: Path, *, formats: Sequence[str], skip_bad: bool = Fals
     from cxr_edge.report.page import write_page
     from cxr_edge.report.summary import Summary
     from cxr_edge.report.tables import Sink, csv_sink, parquet_sink
+    from cxr_edge.results.output import unwritable
     from cxr_edge.results.parameters import read_description
 
     records, summary = LatestRecords(folder, skip_bad=skip_bad), Summary()
@@ -88,7 +89,5 @@ def write_reports(folder: Path, *, formats: Sequence[str], skip_bad: bool = Fals
         if "html" in paths:
             write_page(paths["html"], records, summary, described)
     except OSError as error:
-        raise OutputError(
-            f"{folder}: reports cannot be written ({error.strerror}); check its permissions and the space left"
-        ) from error
+        raise unwritable(folder, error) from error
     return Written(tuple(paths.values()), records.left_out)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cxr_edge.errors import OutputError, UsageError
+from cxr_edge.errors import UsageError
 from cxr_edge.results.columns import Row, flatten
 from cxr_edge.results.journal import JOURNAL, BadLine, keep_bad_lines, read_journal
+from cxr_edge.results.output import unwritable
 from cxr_edge.results.schema import Record
 from cxr_edge.results.slices import SLICES, read_slices
 
@@ -38,14 +39,14 @@ class LatestRecords:
         bad: list[BadLine] = []
         keys = array("Q")  # eight bytes for a path, however long it is and however many there are
         for record in self._records(bad):
-            path = str(record.path).encode("utf-8", "surrogateescape")
+            path = str(record.path).encode("utf-8", "surrogatepass")
             keys.append(int.from_bytes(blake2b(path, digest_size=8).digest()))
         self.left_out = len(bad)
         if bad:
             try:
                 keep_bad_lines(folder, bad)
             except OSError as error:
-                raise OutputError(f"{folder}: cannot be written ({error.strerror}); check its permissions") from error
+                raise unwritable(folder, error) from error
         self._count = len(keys)
         self._last = np.zeros(self._count, bool)
         _, from_end = np.unique(np.array(keys, np.uint64)[::-1], return_index=True)
@@ -66,6 +67,5 @@ class LatestRecords:
             else:
                 yield from (entry.record for entry in read_journal(journal, bad=take))
         except OSError as error:
-            raise UsageError(
-                f"{journal}: cannot be read ({error.strerror}); expected the output folder of cxr-edge scan"
-            ) from error
+            problem = f"cannot be read ({error.strerror}); expected the output folder of cxr-edge scan"
+            raise UsageError(problem, path=journal) from error

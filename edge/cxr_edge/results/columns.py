@@ -95,7 +95,8 @@ def require_pyarrow() -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
-        raise UsageError("Parquet needs pyarrow: run pip install 'cxr-edge[parquet]', or leave parquet out") from error
+        cure = "run pip install 'cxr-edge[parquet]', or leave parquet out"
+        raise UsageError("Parquet needs pyarrow", cure=cure) from error
 
 
 def arrow_schema() -> Any:

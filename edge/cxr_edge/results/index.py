@@ -51,7 +51,7 @@ class Index:
         self._lock = Lock()
         self._claimed: set[str] = set()
         self._table.execute("PRAGMA journal_mode=OFF")
-        columns = "key BLOB PRIMARY KEY, sha256 BLOB, status TEXT, label TEXT, kind TEXT"
+        columns = "key BLOB PRIMARY KEY, sha256 BLOB, status TEXT, label BLOB, kind BLOB"
         for table in ("path", "counted"):
             self._table.execute(f"CREATE TABLE {table} ({columns}) WITHOUT ROWID")
         self._table.execute("CREATE TABLE content (sha256 BLOB PRIMARY KEY, start INT) WITHOUT ROWID")
@@ -102,13 +102,16 @@ class Index:
 
     def _put(self, table: Literal["path", "counted"], path: str, state: State) -> None:
         sha256 = bytes.fromhex(state.sha256) if state.sha256 else None
-        row = (_key(path), sha256, state.status, state.label, state.kind)
+        row = (_key(path), sha256, state.status, _packed(state.label), _packed(state.kind))
         self._table.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?, ?)", row)  # noqa: S608  # two names
 
     def _get(self, table: Literal["path", "counted"], path: str) -> State | None:
         query = f"SELECT sha256, status, label, kind FROM {table} WHERE key = ?"  # noqa: S608  # two names
         row = self._table.execute(query, (_key(path),)).fetchone()
-        return State(row[0].hex() if row[0] else None, *row[1:]) if row else None
+        if row is None:
+            return None
+        sha256, status, label, kind = row
+        return State(sha256.hex() if sha256 else None, status, _unpacked(label), _unpacked(kind))
 
     def _start(self, sha256: str) -> int | None:
         query = "SELECT start FROM content WHERE sha256 = ?"
@@ -118,3 +121,12 @@ class Index:
 
 def _key(path: str) -> bytes:
     return blake2b(path.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _packed(text: str | None) -> bytes | None:
+    """Write text as bytes: SQLite's own text has no lone surrogates, and JSON may."""
+    return None if text is None else text.encode("utf-8", "surrogatepass")
+
+
+def _unpacked(data: bytes | None) -> str | None:
+    return None if data is None else data.decode("utf-8", "surrogatepass")

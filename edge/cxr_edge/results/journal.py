@@ -15,6 +15,7 @@ from cxr_edge.results.schema import Record
 
 JOURNAL = "results.jsonl"
 BAD_LINES = "results.bad.jsonl"
+_LONGEST = 200  # characters of a fault, which may quote what is in the file
 _SYNC_EVERY = 1.0  # seconds of work that a power cut may cost; a killed process loses nothing
 
 
@@ -33,8 +34,20 @@ class BadLine:
     fault: str
 
 
+def no_record(path: Path, place: str, error: Exception) -> UsageError:
+    """Give the error of what is no record.
+
+    Args:
+        path: The file.
+        place: Where in it.
+        error: What is wrong with it.
+    """
+    problem = f"{place} is no record of a scan: {str(error)[:_LONGEST]}"
+    return UsageError(problem, cure="take --skip-bad to leave it out", path=path)
+
+
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """A record in a journal.
 
     Attributes:
@@ -48,7 +61,7 @@ class Entry:
     end: int
 
 
-def read_journal(path: Path, *, bad: Callable[[BadLine], None] | None = None) -> Iterator[Entry]:
+def read_journal(path: Path, *, bad: Callable[[BadLine], None] | None = None) -> Iterator[JournalEntry]:
     """Read a journal; a last line that was not written to its end is left out.
 
     Args:
@@ -70,11 +83,10 @@ def read_journal(path: Path, *, bad: Callable[[BadLine], None] | None = None) ->
                     raise ValueError("it names no file")  # noqa: TRY301  # as every other fault of a line
             except ValueError as error:
                 if bad is None:
-                    message = f"{path}: line {number} is no record of a scan: {error}; take --skip-bad to leave it out"
-                    raise UsageError(message) from error
+                    raise no_record(path, f"line {number}", error) from error
                 bad(BadLine(number, line, str(error)))
             else:
-                yield Entry(record, start, start + len(line))
+                yield JournalEntry(record, start, start + len(line))
             start += len(line)
 
 
@@ -132,14 +144,13 @@ class Journal:
         except OSError as error:
             written, reason = 0, error.strerror or str(error)
         if written is None:
-            raise OutputError(f"{self.path}: deleted while the scan was running, or moved away; start it again")
+            problem = "deleted while the scan was running, or moved away"
+            raise OutputError(problem, cure="start it again", path=self.path)
         if written != len(line):
             os.ftruncate(self._file, self._end)
             os.lseek(self._file, self._end, os.SEEK_SET)
-            raise OutputError(
-                f"{self.path}: cannot be written ({reason}); every record before is kept: make room and start the same"
-                " scan again"
-            )
+            cure = "every record before is kept: make room and start the same scan again"
+            raise OutputError(f"cannot be written ({reason})", cure=cure, path=self.path)
         self.index.add(str(record.path), State.of(record), self._end)
         self._end += len(line)
         if time.monotonic() - self._synced > _SYNC_EVERY:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import CxrEdgeError, InputError
 from cxr_edge.reading.radiograph import Radiograph
-from cxr_edge.results.schema import SCHEMA
+from cxr_edge.results.schema import RECORD_SCHEMA
 
 T = TypeVar("T")
 _UNLIKE = "not like the chest radiographs that the gate was made with"
@@ -183,7 +183,7 @@ class Answer:
         if refusal is not None:
             answer |= dict.fromkeys(("label", "probability", "logodds"))
         return {
-            "schema": SCHEMA,
+            "schema": RECORD_SCHEMA,
             "path": None if path is None else os.fspath(path),
             "status": "ok" if refusal is None else "refused",
             **answer,
@@ -231,7 +231,7 @@ class Failure:
         """Give the record."""
         reason = self.error
         error = {"kind": reason.kind, "message": str(reason), "problem": reason.problem, "cure": reason.cure}
-        return {"schema": SCHEMA, "path": os.fspath(self.path), "status": "error", "error": error}
+        return {"schema": RECORD_SCHEMA, "path": os.fspath(self.path), "status": "error", "error": error}
 
 
 def attempt(path: Path, work: Callable[[], T]) -> T | Failure:

@@ -29,7 +29,8 @@ def parse_mode(text: str) -> int:
     """
     mode = int(text, 8) if text and set(text) <= set("01234567") else -1
     if not PRIVATE <= mode <= 0o7777 or mode & PRIVATE != PRIVATE:
-        raise UsageError(f"--mode {text!r}; expected octal permissions with 7 for the owner, such as 700, 750 or 770")
+        problem = f"--mode {text!r}; expected octal permissions with 7 for the owner, such as 700, 750 or 770"
+        raise UsageError(problem)
     return mode
 
 
@@ -99,9 +100,16 @@ def open_output(path: Path) -> int:
     except FileExistsError:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-            raise UsageError(f"{path}: a link or no regular file, which cxr-edge did not make; delete it") from None
+            problem = "a link or no regular file, which cxr-edge did not make"
+            raise UsageError(problem, cure="delete it", path=path) from None
         file = os.open(path, flags)
     return file
+
+
+def unwritable(path: Path, error: OSError) -> OutputError:
+    """Give the error of a folder or file that the operating system does not let us write."""
+    cure = "check its permissions and the space left"
+    return OutputError(f"cannot be written ({error.strerror})", cure=cure, path=path)
 
 
 def output_name(path: Path) -> str:
@@ -144,8 +152,7 @@ def output_place(out: Path, path: Path, *, mode: int = PRIVATE) -> Path:
             if (_make(place, mode) or _is_empty(place)) and _mark(place, owner):
                 return place
     except OSError as error:
-        message = f"{out}: cannot be written ({error.strerror}); check its permissions and the space left"
-        raise OutputError(message) from error
+        raise unwritable(out, error) from error
     problem = f"{places[0]} holds something else, and so does {places[1].name}"
     raise InputError(problem, kind="exists", cure="take another folder with --out", path=path)
 

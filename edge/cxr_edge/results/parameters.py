@@ -15,7 +15,7 @@ from msgspec.structs import asdict
 from cxr_edge.errors import UsageError
 from cxr_edge.files import write_atomically
 from cxr_edge.results.output import file_mode
-from cxr_edge.results.schema import SCHEMA, BundleName, Count, Finite
+from cxr_edge.results.schema import RECORD_SCHEMA, BundleRecord, Count, Finite
 
 DESCRIPTION = "scan.json"
 
@@ -41,7 +41,7 @@ class Parameters(Struct, frozen=True, kw_only=True):
     """
 
     engine: Engine
-    bundle: BundleName
+    bundle: BundleRecord
     provider: str
     precision: str
     operating_point: str
@@ -73,7 +73,7 @@ class Description(Struct, frozen=True, kw_only=True):
     started: str
     seconds: Finite
     pictures: bool = False
-    schema: Literal[1, 2] = SCHEMA
+    schema: Literal[1, 2] = RECORD_SCHEMA
 
     def write(self, folder: Path) -> None:
         """Write ``scan.json`` into an output folder.
@@ -82,7 +82,7 @@ class Description(Struct, frozen=True, kw_only=True):
             OSError: It cannot be written.
         """
         values = msgspec.to_builtins(self)
-        flat = {"schema": SCHEMA, **values.pop("asked"), "parameters": self.asked.digest, **values}
+        flat = {"schema": RECORD_SCHEMA, **values.pop("asked"), "parameters": self.asked.digest, **values}
         write_atomically(
             folder / DESCRIPTION, (json.dumps(flat, indent=1) + "\n").encode("ascii"), mode=file_mode(folder)
         )
@@ -105,7 +105,8 @@ def read_description(folder: Path) -> Description | None:
         return None
     except (ValueError, RecursionError) as error:
         fault = "nested too deep" if isinstance(error, RecursionError) else error
-        raise UsageError(f"{path}: no description of a scan ({fault}); restore it, or take another --out") from error
+        cure = "restore it, or take another --out"
+        raise UsageError(f"no description of a scan ({str(fault)[:200]})", cure=cure, path=path) from error
 
 
 def differences(before: Parameters, now: Parameters) -> list[str]:
@@ -115,4 +116,4 @@ def differences(before: Parameters, now: Parameters) -> list[str]:
 
 
 def _brief(value: object) -> object:
-    return f"{value.name} {value.version} ({value.sha256[:12]})" if isinstance(value, BundleName) else value
+    return f"{value.name} {value.version} ({value.sha256[:12]})" if isinstance(value, BundleRecord) else value

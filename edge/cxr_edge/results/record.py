@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from msgspec.structs import replace
 
-from cxr_edge.results.schema import SCHEMA, Failed, Record, check
+from cxr_edge.results.schema import RECORD_SCHEMA, Failed, Record, check
 
 RESEARCH_USE = "Research use only: this is no medical device, and no diagnosis."
 
@@ -131,7 +131,7 @@ def _from_schema_1(old: dict[str, Any]) -> dict[str, Any]:
     A failure had its message alone. ``explanation.json`` had ``target``, ``explanations``, ``evidence`` and a list
     ``files`` where now all is in ``explanation``, as it was in ``results.jsonl``.
     """
-    new = {**old, "schema": SCHEMA}
+    new = {**old, "schema": RECORD_SCHEMA}
     error, maps, names = old.get("error"), old.get("explanations"), old.get("files")
     if isinstance(error, dict):
         message = error.get("message")

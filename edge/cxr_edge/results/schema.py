@@ -1,9 +1,9 @@
 """The record's schema: what every record holds, as types that check it and as the JSON Schema that is published.
 
-`SCHEMA` is raised when a field goes, moves, or comes to mean something else, so that a reader of the old number would
-be wrong. A field that is added needs no new number: readers pass over what they do not know. When it is raised, records
-of the number before are frozen under ``tests/data/journals``, and `cxr_edge.results.record` learns to read them as new
-ones. After any change here write the published file again: ``python -m cxr_edge.results.schema``.
+`RECORD_SCHEMA` is raised when a field goes, moves, or comes to mean something else, so that a reader of the old number
+would be wrong. A field that is added needs no new number: readers pass over what they do not know. When it is raised,
+records of the number before are frozen under ``tests/data/journals``, and `cxr_edge.results.record` learns to read them
+as new ones. After any change here write the published file again: ``python -m cxr_edge.results.schema``.
 """
 
 import json
@@ -17,8 +17,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from cxr_edge.reading.radiograph import Source
 
-SCHEMA: Final = 2
-FILE = "record.schema.json"
+RECORD_SCHEMA: Final = 2
+_PUBLISHED = "record.schema.json"
 
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
@@ -26,7 +26,7 @@ Count = Annotated[int, Meta(ge=0)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
-class BundleName(Struct, frozen=True, kw_only=True):
+class BundleRecord(Struct, frozen=True, kw_only=True):
     """The bundle that answered; ``sha256`` is the hash of its manifest, which holds those of all its files."""
 
     name: str
@@ -34,7 +34,7 @@ class BundleName(Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-class GateScore(Struct, frozen=True, kw_only=True):
+class GateRecord(Struct, frozen=True, kw_only=True):
     """How unlike a chest radiograph the input is, and the largest score that is answered."""
 
     score: Finite | None
@@ -43,7 +43,7 @@ class GateScore(Struct, frozen=True, kw_only=True):
     reason: str | None
 
 
-class SpreadOfProbability(Struct, frozen=True, kw_only=True):
+class ProbabilitySpread(Struct, frozen=True, kw_only=True):
     """The calibrated probabilities of the changed copies of an input."""
 
     mean: Share
@@ -52,41 +52,39 @@ class SpreadOfProbability(Struct, frozen=True, kw_only=True):
     highest: Share
 
 
-class TestTimeAugmentation(Struct, frozen=True, kw_only=True):
+class SpreadRecord(Struct, frozen=True, kw_only=True):
     """What the network says of slightly changed copies of the input."""
 
-    __test__ = False  # pytest takes any class of such a name for a test
-
     transforms: Count
-    probability: SpreadOfProbability
+    probability: ProbabilitySpread
     label_agreement: Share
     label_changed_by: list[str]
 
 
-class Normalisation(Struct, frozen=True, kw_only=True):
+class NormalisationRecord(Struct, frozen=True, kw_only=True):
     """How ``raw`` becomes the map that is shown."""
 
     kind: str
     peak: Finite
 
 
-class Saliency(Struct, frozen=True, kw_only=True):
+class SaliencyRecord(Struct, frozen=True, kw_only=True):
     """Grad-CAM or a relative; ``raw`` has a number for each cell of the last convolutional map, row by row."""
 
     method: Literal["gradcam", "hirescam", "gradcam++"]
     target: str
-    normalisation: Normalisation
+    normalisation: NormalisationRecord
     raw: list[list[Finite]]
 
 
-class Stability(Struct, frozen=True, kw_only=True):
+class StabilityRecord(Struct, frozen=True, kw_only=True):
     """The share of the leading superpixels that another run is expected to name again."""
 
     expected_overlap: Share | None
     top: Count
 
 
-class Coefficient(Struct, frozen=True, kw_only=True):
+class CoefficientRecord(Struct, frozen=True, kw_only=True):
     """What showing a superpixel changes the score by, with the 95 % interval."""
 
     superpixel: Count
@@ -94,14 +92,14 @@ class Coefficient(Struct, frozen=True, kw_only=True):
     interval: Annotated[list[Finite], Meta(min_length=2, max_length=2)]
 
 
-class Segments(Struct, frozen=True, kw_only=True):
+class SegmentsRecord(Struct, frozen=True, kw_only=True):
     """How the input was divided into superpixels, and into how many."""
 
     method: str
     count: Count
 
 
-class Lime(Struct, frozen=True, kw_only=True):
+class LimeRecord(Struct, frozen=True, kw_only=True):
     """A LIME explanation; coefficients in order of falling absolute value."""
 
     method: str
@@ -111,16 +109,16 @@ class Lime(Struct, frozen=True, kw_only=True):
     samples: Count
     stopped: str
     r_squared: Finite
-    stability: Stability
+    stability: StabilityRecord
     intercept: Finite
-    segments: Segments
-    coefficients: list[Coefficient]
-    seed: Count
+    segments: SegmentsRecord
+    coefficients: list[CoefficientRecord]
+    seed: int
     provider: str
     precision: str
 
 
-class LungEvidence(Struct, frozen=True, kw_only=True):
+class EvidenceRecord(Struct, frozen=True, kw_only=True):
     """How much of what speaks for the target lies in the lungs; null where there is nothing to state."""
 
     lungs_share: Share | None
@@ -129,17 +127,17 @@ class LungEvidence(Struct, frozen=True, kw_only=True):
     doubt: str | None
 
 
-class Explained(Struct, frozen=True, kw_only=True):
+class ExplanationRecord(Struct, frozen=True, kw_only=True):
     """The maps for one label, as far as they were asked for; ``files`` are relative to the folder of the record."""
 
     target: str
-    saliency: Saliency | UnsetType = UNSET
-    lime: Lime | UnsetType = UNSET
-    evidence: LungEvidence | UnsetType = UNSET
+    saliency: SaliencyRecord | UnsetType = UNSET
+    lime: LimeRecord | UnsetType = UNSET
+    evidence: EvidenceRecord | UnsetType = UNSET
     files: dict[str, str]
 
 
-class Error(Struct, frozen=True, kw_only=True):
+class ErrorRecord(Struct, frozen=True, kw_only=True):
     """Why there is no answer: ``message`` is path, problem and cure in one line."""
 
     kind: str
@@ -158,15 +156,15 @@ class _Looked(Struct, frozen=True, kw_only=True):
     operating_point: str
     provider: str
     precision: str
-    test_time_augmentation: TestTimeAugmentation | UnsetType = UNSET
-    gate: GateScore | UnsetType = UNSET
+    test_time_augmentation: SpreadRecord | UnsetType = UNSET
+    gate: GateRecord | UnsetType = UNSET
     warnings: list[str]
-    bundle: BundleName
+    bundle: BundleRecord
     source: Source
     sha256: Sha256 | UnsetType = UNSET
     parameters: str | UnsetType = UNSET
     time: str | UnsetType = UNSET
-    explanation: Explained | UnsetType = UNSET
+    explanation: ExplanationRecord | UnsetType = UNSET
     research_use: str | UnsetType = UNSET
 
     def to_json(self) -> dict[str, Any]:
@@ -201,7 +199,7 @@ class Failed(Struct, frozen=True, kw_only=True, tag_field="status", tag="error")
 
     schema: Literal[2]
     path: str
-    error: Error
+    error: ErrorRecord
     sha256: Sha256 | UnsetType | None = UNSET
     parameters: str | UnsetType = UNSET
     time: str | UnsetType = UNSET
@@ -228,7 +226,7 @@ def json_schema() -> dict[str, Any]:
     record = msgspec.json.schema(Record, schema_hook=lambda _: {"type": "string"})
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"cxr-edge record, schema {SCHEMA}",
+        "title": f"cxr-edge record, schema {RECORD_SCHEMA}",
         "description": "One input's answer, refusal or failure: a line of predict --json and of a scan's results.jsonl,"
         " and the explanation.json of explain. Fields may be added without a new number.",
         **record,
@@ -238,7 +236,7 @@ def json_schema() -> dict[str, Any]:
 
 def published() -> str:
     """Give the JSON Schema as the package holds it."""
-    return files("cxr_edge.results").joinpath(FILE).read_text("utf-8")
+    return files("cxr_edge.results").joinpath(_PUBLISHED).read_text("utf-8")
 
 
 def _to_json(record: _Looked | Failed) -> dict[str, Any]:
@@ -252,4 +250,4 @@ def _to_path(_: type, value: object) -> Path:
 
 
 if __name__ == "__main__":
-    Path(__file__).with_name(FILE).write_text(json.dumps(json_schema(), indent=1) + "\n", encoding="utf-8")
+    Path(__file__).with_name(_PUBLISHED).write_text(json.dumps(json_schema(), indent=1) + "\n", encoding="utf-8")

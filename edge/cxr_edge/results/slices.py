@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cxr_edge.errors import UsageError
-from cxr_edge.results.journal import BadLine
+from cxr_edge.results.journal import BadLine, no_record
 from cxr_edge.results.record import read_record
 from cxr_edge.results.schema import Record
 
@@ -25,7 +25,8 @@ def read_slices(folder: Path, *, bad: Callable[[BadLine], None] | None = None) -
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
-        raise UsageError("records of a cluster need pyarrow: run pip install 'cxr-edge[parquet]'") from error
+        cure = "run pip install 'cxr-edge[parquet]'"
+        raise UsageError("records of a cluster need pyarrow", cure=cure) from error
     for path in sorted(folder.rglob("*.parquet")):
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue  # a slice that is not finished
@@ -33,13 +34,12 @@ def read_slices(folder: Path, *, bad: Callable[[BadLine], None] | None = None) -
             with parquet.ParquetFile(path) as file:
                 rows = [row.as_py() for batch in file.iter_batches(columns=["record"]) for row in batch.column(0)]
         except ArrowException as error:
-            message = f"{path}: no Parquet file of records ({type(error).__name__}); delete it and scan again"
-            raise UsageError(message) from error
+            problem = f"no Parquet file of records ({type(error).__name__})"
+            raise UsageError(problem, cure="delete it and scan again", path=path) from error
         for number, row in enumerate(rows, start=1):
             try:
                 yield read_record(row)
             except (ValueError, TypeError) as error:
                 if bad is None:
-                    message = f"{path}: row {number} is no record of a scan: {error}; take --skip-bad to leave it out"
-                    raise UsageError(message) from error
+                    raise no_record(path, f"row {number}", error) from error
                 bad(BadLine(number, f"{row}\n".encode("utf-8", "backslashreplace"), str(error)))

@@ -16,12 +16,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from cxr_edge.errors import InputError, OutputError, UsageError
+from cxr_edge.errors import InputError, UsageError
 from cxr_edge.reading.discovery import Discovery
 from cxr_edge.results.index import Index, State
 from cxr_edge.results.journal import BadLine, keep_bad_lines
 from cxr_edge.results.outcomes import Failure
-from cxr_edge.results.output import PRIVATE, make_folder_below
+from cxr_edge.results.output import PRIVATE, make_folder_below, unwritable
 from cxr_edge.results.parameters import Parameters
 from cxr_edge.results.slices import SLICES, read_slices
 from cxr_edge.scan.folder import locked_folder
@@ -35,7 +35,7 @@ _PATIENCE = 3.0  # seconds for a machine to answer
 _BATCH = 16  # also the rows of a block that waits between the stages: 3 MB of pixels
 
 
-def scan(
+def scan_on_cluster(
     discovery: Discovery,
     parameters: Parameters,
     *,
@@ -84,11 +84,12 @@ def scan(
             if bad:
                 keep_bad_lines(out, bad)
         except OSError as error:
-            raise OutputError(f"{out}: cannot be written ({error.strerror}); check its permissions") from error
+            raise unwritable(out, error) from error
         _start(ray, address)
         try:
             networks = workers or max(1, int(ray.cluster_resources()["CPU"]) * 3 // 5)
-            new = _new(discovery, index, tally)
+            search = discovery.find()
+            new = _new(search, index, tally)
             while paths := list(islice(new, _SLICE)):
                 _write_slice(ray, records, paths, parameters, bundle=bundle, size=size, networks=networks)
                 if _count(records / _UNFINISHED, index, tally):
@@ -97,6 +98,7 @@ def scan(
                 else:
                     shutil.rmtree(records / _UNFINISHED)
                 sys.stderr.write(f"{tally}\n")
+            tally.skipped.update(getattr(search, "skipped", {}))
         finally:
             ray.shutdown()
             index.close()
@@ -104,11 +106,10 @@ def scan(
 
 
 def _import_ray() -> Any:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it would tell its makers about every start
     try:
         import ray
     except ImportError as error:
-        raise UsageError("--engine ray needs Ray: run pip install 'cxr-edge[cpu,ray]'") from error
+        raise UsageError("--engine ray needs Ray", cure="run pip install 'cxr-edge[cpu,ray]'") from error
     return ray
 
 
@@ -118,21 +119,24 @@ def _check_address(address: str) -> None:
     Raises:
         UsageError: Nobody answers, or not as a cluster does.
     """
-    problem = f"--ray-address {address!r}: no Ray cluster answers there; check that it runs, or leave the option out"
+    nobody = UsageError(
+        f"--ray-address {address!r}: no Ray cluster answers there",
+        cure="check that it runs, or leave the option out",
+    )
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address != "auto":
         try:
             with socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE):
                 pass
         except (OSError, ValueError, OverflowError) as error:
-            raise UsageError(problem) from error
+            raise nobody from error
     probe = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False)"
     quick = {"RAY_gcs_rpc_server_connect_timeout_s": "2", "RAY_gcs_rpc_server_reconnect_timeout_s": "2"}
     command = [sys.executable, "-c", probe, address]
     try:
         subprocess.run(command, env={**os.environ, **quick}, capture_output=True, timeout=30, check=True)  # noqa: S603
     except subprocess.SubprocessError as error:
-        raise UsageError(problem) from error
+        raise nobody from error
 
 
 def _start(ray: Any, address: str | None) -> None:
@@ -188,9 +192,9 @@ def _count(slice_: Path, index: Index, tally: Tally) -> bool:
     return tally.recorded > before
 
 
-def _new(discovery: Discovery, index: Index, tally: Tally) -> Iterator[bytes]:
+def _new(search: Iterator[Path | InputError], index: Index, tally: Tally) -> Iterator[bytes]:
     """Give the paths without an answer or a refusal; those with one are counted. A failure is tried again."""
-    for found in discovery.find():
+    for found in search:
         path = Failure.of(found).path if isinstance(found, InputError) else found
         state = index.state(str(path))
         if state is None or state.failed:

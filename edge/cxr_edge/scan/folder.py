@@ -14,9 +14,9 @@ from typing import IO
 
 from msgspec.structs import replace
 
-from cxr_edge.errors import OutputError, UsageError
+from cxr_edge.errors import UsageError
 from cxr_edge.results.journal import JOURNAL, Journal
-from cxr_edge.results.output import make_output_folder, open_output
+from cxr_edge.results.output import make_output_folder, open_output, unwritable
 from cxr_edge.results.parameters import DESCRIPTION, Description, Parameters, differences, read_description
 
 LOCK = ".lock"
@@ -122,14 +122,14 @@ def _take_over(file: IO[bytes], folder: Path) -> str | None:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        raise UsageError(
-            f"{folder}: this file system has no locks ({error.strerror}), so that two scans could write here at once;"
-            " take --out on a disk of this machine, or mount the share with locks"
-        ) from error
+        problem = f"this file system has no locks ({error.strerror}), so that two scans could write here at once"
+        cure = "take --out on a disk of this machine, or mount the share with locks"
+        raise UsageError(problem, cure=cure, path=folder) from error
     file.seek(0)
     holder = _read_holder(file.read(_LONGEST))
     if not free:
-        raise UsageError(f"{folder}: another scan is writing here ({holder}); wait for it or take another --out")
+        cure = "wait for it or take another --out"
+        raise UsageError(f"another scan is writing here ({holder})", cure=cure, path=folder)
     return holder
 
 
@@ -166,8 +166,7 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        message = f"{path}: cannot be written ({error.strerror}); check its permissions and the space left"
-        raise OutputError(message) from error
+        raise unwritable(path, error) from error
 
 
 def _describe(path: Path, parameters: Parameters, *, pictures: bool) -> Description:
@@ -175,14 +174,14 @@ def _describe(path: Path, parameters: Parameters, *, pictures: bool) -> Descript
     found = read_description(path)
     if found is None:
         if (path / JOURNAL).exists():
-            message = f"{path}: has a {JOURNAL} but no {DESCRIPTION} that says how it was made; take another --out"
-            raise UsageError(message)
+            problem = f"has a {JOURNAL} but no {DESCRIPTION} that says how it was made"
+            raise UsageError(problem, cure="take another --out", path=path)
         described = Description(asked=parameters, started=_now(), seconds=0.0, pictures=pictures)
         described.write(path)
         return described
     if differing := differences(found.asked, parameters):
-        changes = "; ".join(differing)
-        raise UsageError(f"{path}: scanned with other parameters ({changes}); scan as before or take another --out")
+        problem = f"scanned with other parameters ({'; '.join(differing)})"
+        raise UsageError(problem, cure="scan as before or take another --out", path=path)
     return replace(found, pictures=found.pictures or pictures)
 
 

@@ -25,7 +25,7 @@ from cxr_edge.text import printable
 REFRESH = 60.0  # seconds after which the reports of a watched folder are written again, if there is anything new
 
 
-def scan(
+def scan_locally(
     model: Model,
     discovery: Discovery,
     parameters: Parameters,
@@ -64,7 +64,7 @@ def scan(
         OutputError: Results cannot be written.
         BundleError: The network answers NaN.
     """
-    check_size(workers, parameters.batch_size)
+    check_load(workers, parameters.batch_size)
     with (
         _one_thread_each(),
         locked_folder(out, parameters, mode=mode, pictures=pictures) as stale,
@@ -87,11 +87,13 @@ def scan(
             pipeline = Pipeline(
                 worker, journal, workers=workers, batch_size=parameters.batch_size, stop=stop, report=show
             )
-            tally = pipeline.run(_arriving(discovery, stop, poll) if watch else discovery.find())
+            search = _arriving(discovery, stop, poll) if watch else discovery.find()
+            tally = pipeline.run(search)
+            tally.skipped.update(getattr(search, "skipped", {}))  # what watches has no end to count at
         return tally, stop.is_set()
 
 
-def check_size(workers: int, batch_size: int) -> None:
+def check_load(workers: int, batch_size: int) -> None:
     """Check that a scan does not ask for more at once than this machine can do.
 
     Raises:

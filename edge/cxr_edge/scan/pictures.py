@@ -82,7 +82,6 @@ def _write(out: Path, sha256: str, pictures: Mapping[str, bytes]) -> dict[str, s
         for name, data in pictures.items():
             write_atomically(folder / name, data, mode=mode)
     except OSError as error:
-        raise OutputError(
-            f"{out / below}: pictures cannot be written ({error.strerror}); make room and start the same scan again"
-        ) from error
+        problem = f"pictures cannot be written ({error.strerror})"
+        raise OutputError(problem, cure="make room and start the same scan again", path=out / below) from error
     return {name: (below / name).as_posix() for name in pictures}

@@ -29,6 +29,7 @@ class Tally:
         refused: Inputs that look like no chest radiograph.
         known: How many of all these were in the journal before.
         recorded: How many records were written.
+        skipped: Files and folders that were left out by the search, by reason.
     """
 
     labels: Counter[str] = field(default_factory=Counter)
@@ -36,6 +37,7 @@ class Tally:
     refused: int = 0
     known: int = 0
     recorded: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
 
     @property
     def total(self) -> int:
@@ -71,7 +73,9 @@ class Tally:
         errors = ", ".join(f"{kind} {number}" for kind, number in self.errors.most_common())
         refused = [f"{self.refused} refused"] if self.refused else []
         parts = [labels or "no answers", *refused, f"{self.errors.total()} errors" + (f" ({errors})" if errors else "")]
-        return f"{self.total} inputs: {', '.join(parts)}; {self.known} were answered before"
+        reasons = ", ".join(f"{reason} {number}" for reason, number in self.skipped.most_common() if number)
+        skipped = f"; {self.skipped.total()} files and folders were left out ({reasons})" if reasons else ""
+        return f"{self.total} inputs: {', '.join(parts)}; {self.known} were answered before{skipped}"
 
 
 @dataclass

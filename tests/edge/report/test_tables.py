@@ -4,13 +4,17 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.report import parse_formats, write_reports
 from cxr_edge.results.columns import COLUMNS
+from cxr_edge.results.journal import Journal
+from records import answer, failure, refusal
 
 
 def read_csv(folder: Path) -> list[dict[str, str]]:
@@ -120,6 +124,33 @@ def test_reports_are_as_open_as_their_folder(scanned: Path) -> None:
         scanned.chmod(mode)
         for path in write_reports(scanned, formats=["csv", "parquet", "html"]).files:
             assert path.stat().st_mode & 0o777 == mode & 0o666
+
+
+ODD: list[Any] = [None, True, 7, -1, 1e300, 10**400, "x", "\ud800\n<", [], ["x"], {}, {"x": 1}]
+
+
+def mutated(value: Any) -> Iterator[Any]:
+    """The same JSON with each of its values replaced by each of `ODD`, or left out."""
+    if isinstance(value, dict):
+        for name, inside in value.items():
+            yield {other: each for other, each in value.items() if other != name}
+            yield from ({**value, name: each} for each in (*ODD, *mutated(inside)))
+    elif isinstance(value, list) and value:
+        yield from ([each, *value[1:]] for each in (*ODD, *mutated(value[0])))
+
+
+def test_whatever_a_journal_holds_is_reported_or_named(tmp_path: Path) -> None:
+    frozen = (Path(__file__).parents[2] / "data" / "journals" / "schema1" / "results.jsonl").read_text().splitlines()
+    whole = [*map(json.loads, frozen), refusal("a"), failure("b"), answer("c", test_time_augmentation=None)]
+    lines = [json.dumps(each) for record in whole for each in mutated(record)]
+    assert len(lines) > 4000
+    (tmp_path / "results.jsonl").write_text("\n".join([*frozen, *lines]) + "\n")
+    written = write_reports(tmp_path, formats=["csv", "parquet", "html"], skip_bad=True)
+    assert 0.5 < written.left_out / len(lines) < 1
+    journal = Journal(tmp_path, skip_bad=True)
+    assert journal.left_out == written.left_out
+    journal.close()
+    assert write_reports(tmp_path, formats=["csv", "html"]).left_out == 0
 
 
 def test_a_report_needs_no_onnx_runtime(scanned: Path) -> None:

@@ -18,7 +18,7 @@ from cxr_edge.errors import UsageError
 from cxr_edge.reading.discovery import Discovery
 from cxr_edge.report import write_reports
 from cxr_edge.results.parameters import Parameters
-from cxr_edge.results.schema import BundleName
+from cxr_edge.results.schema import BundleRecord
 from cxr_edge.scan import local
 
 ray = pytest.importorskip("ray", reason="needs the ray extra: pip install 'cxr-edge[cpu,ray]'")
@@ -37,7 +37,7 @@ def answer(engine: str, inputs: Path, bundle: Path | None, out: Path) -> Any:
     model = load(bundle, provider="cpu", threads=1)
     parameters = Parameters(
         engine=engine,
-        bundle=BundleName(**model.bundle.to_json()),
+        bundle=BundleRecord(**model.bundle.to_json()),
         provider="cpu",
         precision="fp32",
         operating_point=model.classifier.operating_point,
@@ -48,8 +48,10 @@ def answer(engine: str, inputs: Path, bundle: Path | None, out: Path) -> Any:
     )
     discovery = Discovery((inputs,), output=out)
     if engine == "local":
-        return local.scan(model, discovery, parameters, out=out, workers=2)[0]
-    return cluster.scan(discovery, parameters, out=out, bundle=bundle, size=(224, 224), address=None, workers=1)
+        return local.scan_locally(model, discovery, parameters, out=out, workers=2)[0]
+    return cluster.scan_on_cluster(
+        discovery, parameters, out=out, bundle=bundle, size=(224, 224), address=None, workers=1
+    )
 
 
 def records(lines: list[str]) -> dict[str, dict[str, Any]]:

@@ -12,13 +12,13 @@ import pytest
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.results.journal import JOURNAL
 from cxr_edge.results.parameters import DESCRIPTION, Parameters, read_description
-from cxr_edge.results.schema import BundleName
+from cxr_edge.results.schema import BundleRecord
 from cxr_edge.scan.folder import LOCK, Lock, locked_folder
 
 FROZEN = Path(__file__).parents[2] / "data" / "journals"
 PARAMETERS = Parameters(
     engine="local",
-    bundle=BundleName(name="tiny", version="1.0", sha256="ab" * 32),
+    bundle=BundleRecord(name="tiny", version="1.0", sha256="ab" * 32),
     provider="cpu",
     precision="fp32",
     operating_point="balanced",

@@ -1,6 +1,8 @@
 """The engine of one machine, in this process: what one strange file does, what pictures need, what memory allows."""
 
 import json
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from cxr_edge.api import Model, load
 from cxr_edge.errors import InputError, OutputError, UsageError
 from cxr_edge.reading.discovery import Discovery
 from cxr_edge.results.parameters import Parameters
-from cxr_edge.results.schema import BundleName
+from cxr_edge.results.schema import BundleRecord
 from cxr_edge.runtime import cores
 from cxr_edge.scan import local, pictures, pipeline
 
@@ -37,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scan(model: Model, folder: Path, out: Path, *, batch_size: int = 1, explain: Any = "none", **options: Any) -> Any:
     parameters = Parameters(
         engine="local",
-        bundle=BundleName(**model.bundle.to_json()),
+        bundle=BundleRecord(**model.bundle.to_json()),
         provider="cpu",
         precision="fp32",
         operating_point="balanced",
@@ -46,7 +48,7 @@ def scan(model: Model, folder: Path, out: Path, *, batch_size: int = 1, explain:
         explain=explain,
         explain_if="all",
     )
-    return local.scan(model, Discovery((folder,), output=out), parameters, out=out, **{"workers": 2, **options})
+    return local.scan_locally(model, Discovery((folder,), output=out), parameters, out=out, **{"workers": 2, **options})
 
 
 def records(out: Path) -> dict[str, dict[str, Any]]:
@@ -162,13 +164,13 @@ def test_more_than_the_machine_can_do_is_refused_with_the_number(
 def test_the_bounds_follow_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "usable_cores", lambda: 64)
     monkeypatch.setattr(cores, "usable_memory", lambda: 2**30)
-    local.check_size(8, 6)
+    local.check_load(8, 6)
     with pytest.raises(UsageError, match="expected 1 to 6,"):
-        local.check_size(8, 7)
+        local.check_load(8, 7)
     with pytest.raises(UsageError, match="expected 1 to 256: this process may use 64 cores"):
-        local.check_size(257, 1)
+        local.check_load(257, 1)
     monkeypatch.setattr(cores, "usable_memory", lambda: None)
-    local.check_size(256, 256)
+    local.check_load(256, 256)
 
 
 def test_opencv_has_its_threads_again(model: Model, folder: Path, tmp_path: Path) -> None:
@@ -222,3 +224,25 @@ def test_a_journal_that_is_a_link_is_not_written_through(model: Model, folder: P
     with pytest.raises(UsageError, match=r"results\.jsonl: a link or no regular file"):
         scan(model, folder, out)
     assert victim.read_text() == ""
+
+
+def test_what_the_search_left_out_is_counted(
+    model: Model, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Search:
+        """Files, and a count of what was left out."""
+
+        def __init__(self) -> None:
+            self.skipped: Counter[str] = Counter()
+            self._files = iter(sorted(folder.iterdir()))
+
+        def __iter__(self) -> Iterator[Path]:
+            return self
+
+        def __next__(self) -> Path:
+            self.skipped["hidden"] += 1
+            return next(self._files)
+
+    monkeypatch.setattr(Discovery, "find", lambda _: Search())
+    tally, _ = scan(model, folder, tmp_path)
+    assert tally.skipped == {"hidden": COUNT + 1}

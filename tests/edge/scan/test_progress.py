@@ -1,3 +1,4 @@
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -27,6 +28,12 @@ def test_counts_by_outcome() -> None:
     assert str(tally) == (
         "7 inputs: 2 NORMAL, 1 PNEUMONIA, 1 refused, 3 errors (empty 2, truncated 1); 0 were answered before"
     )
+
+
+def test_what_was_left_out_is_said() -> None:
+    tally = tally_of(NORMAL)
+    tally.skipped = Counter({"hidden": 2, "other files": 10, "own output": 0})
+    assert str(tally).endswith("; 12 files and folders were left out (other files 10, hidden 2)")
 
 
 @pytest.mark.parametrize("before", [CUT, REFUSED, NORMAL])
