@@ -1,67 +1,149 @@
-"""What the benchmarks share: radiographs, the `lime` package on our network, alternating timing, tables."""
+"""What the benchmarks share: options, radiographs, the `lime` package on our network, agreement, intervals, tables."""
 
 import argparse
 import os
-import statistics
-import time
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.api import Model, load
+import cxr_edge
+from cxr_edge import LimeOptions
 from cxr_edge.explanation.lime.engine import Lime
-from cxr_edge.explanation.options import LimeOptions
 from cxr_edge.explanation.superpixels import Superpixels
 from cxr_edge.prediction.preprocess import to_input
-from cxr_edge.reading.decode import read_radiograph
+from rounds import take_turns
 
 Image = NDArray[np.float32]
 ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT / "tests" / "data"
+LABELS = ("NORMAL", "PNEUMONIA")
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """Options that every benchmark takes."""
-    options = argparse.ArgumentParser(description=description.splitlines()[0])
-    options.add_argument("--bundle", type=Path, default=None, help="another bundle than the installed one")
-    options.add_argument("--threads", type=int, default=2)
-    options.add_argument(
-        "--data",
-        type=Path,
-        default=Path(os.environ.get("CXR_EDGE_DATA", ROOT.parent / "shared" / "data")),
-        help="folder that holds kermany224",
-    )
-    return options
+@dataclass(frozen=True)
+class Data:
+    """Where the radiographs are.
+
+    Attributes:
+        radiographs: Folder with ``train``, ``val`` and ``test``, in each a folder for each label.
+        masks: Folder of the same shape with lung masks drawn by people.
+        originals: Folder of radiographs at the size that they were published in.
+    """
+
+    radiographs: Path
+    masks: Path
+    originals: Path
+
+    @classmethod
+    def of(cls, folder: Path, *, quick: bool) -> "Data":
+        """The full set, or in quick mode the few radiographs of the repository.
+
+        Raises:
+            SystemExit: The full set is not there.
+        """
+        if quick:
+            return cls(SAMPLES / "kermany", SAMPLES / "lungmasks", SAMPLES / "radiographs")
+        if not (folder / "kermany224").is_dir():
+            raise SystemExit(f"{folder}: no kermany224 in it; name the folder with --data, or try --quick")
+        return cls(folder / "kermany224", folder / "lungmasks224", folder / "originals")
+
+    def split(self, name: str) -> list[Path]:
+        """All radiographs of a split, NORMAL first."""
+        return [path for label in LABELS for path in sorted((self.radiographs / name / label).iterdir())]
+
+    def spread(self, count: int, *, split: str = "test") -> list[Path]:
+        """Evenly spaced radiographs of a split, half of each class; all of them where there are fewer."""
+        chosen = []
+        for label in LABELS:
+            files = sorted((self.radiographs / split / label).iterdir())
+            places = np.linspace(0, len(files) - 1, min((count + 1) // 2, len(files))).round().astype(int)
+            chosen += [files[place] for place in places]
+        return chosen[:count]
+
+    def mask_of(self, radiograph: Path) -> Path:
+        """Where the mask of a radiograph lies, if it has one."""
+        return self.masks / Path(*radiograph.parts[-3:]).with_suffix(".png")
 
 
-def model_for(options: argparse.Namespace) -> Model:
+class Options(argparse.ArgumentParser):
+    """Options of a benchmark: its own, and ``--quick``, which changes some defaults and proves nothing.
+
+    Args:
+        description: The script's docstring.
+    """
+
+    def __init__(self, description: str) -> None:
+        super().__init__(description=description.splitlines()[0])
+        self._quick: dict[str, Any] = {}
+        self.add_argument("--quick", action="store_true", help="few inputs and rounds, to see that it works")
+
+    def number(self, flag: str, default: int, *, quick: int, help: str | None = None) -> None:  # noqa: A002
+        """Adds a whole number with a default of its own in quick mode."""
+        action = self.add_argument(flag, type=int, default=default, help=help)
+        self._quick[action.dest] = quick
+
+    def levels(self, flag: str, default: list[float]) -> None:
+        """Adds any number of numbers; none in quick mode."""
+        action = self.add_argument(flag, type=float, nargs="*", default=default)
+        self._quick[action.dest] = []
+
+    def with_bundle(self) -> "Options":
+        """Adds which bundle to take, and how many threads."""
+        self.add_argument("--bundle", type=Path, default=None, help="another bundle than the installed one")
+        self.add_argument("--threads", type=int, default=2)
+        return self
+
+    def with_data(self) -> "Options":
+        """Adds where the radiographs are."""
+        self.add_argument(
+            "--data",
+            type=Path,
+            default=Path(os.environ.get("CXR_EDGE_DATA", ROOT.parent / "shared" / "data")),
+            help="folder that holds kermany224; --quick takes the samples of the repository",
+        )
+        return self
+
+    def read(self) -> argparse.Namespace:
+        """Reads the command line; ``data`` becomes a `Data`."""
+        if "--quick" in sys.argv[1:]:
+            self.set_defaults(**self._quick)
+        arguments = self.parse_args()
+        if "data" in arguments:
+            arguments.data = Data.of(arguments.data, quick=arguments.quick)
+        return arguments
+
+
+def parser(description: str) -> Options:
+    """Options of a benchmark that asks a bundle about radiographs."""
+    return Options(description).with_bundle().with_data()
+
+
+def model_for(options: argparse.Namespace, **choices: Any) -> cxr_edge.Model:
     """The bundle under test on the CPU."""
-    return load(options.bundle, provider="cpu", threads=options.threads)
-
-
-def test_files(data: Path, count: int) -> list[Path]:
-    """Evenly spaced test radiographs, half of each class."""
-    chosen = []
-    for label in ("NORMAL", "PNEUMONIA"):
-        files = sorted((data / "kermany224" / "test" / label).iterdir())
-        chosen += [files[index] for index in np.linspace(0, len(files) - 1, (count + 1) // 2).round().astype(int)]
-    return chosen[:count]
+    return cxr_edge.load(options.bundle, provider="cpu", threads=options.threads, **choices)
 
 
 def inputs_of(files: Sequence[Path]) -> list[Image]:
     """The network's inputs."""
-    return [to_input(read_radiograph(file)) for file in files]
+    return [to_input(cxr_edge.read_radiograph(file)) for file in files]
 
 
-def engine(model: Model) -> Lime:
+def engine(model: cxr_edge.Model) -> Lime:
     """The LIME engine, warmed up."""
     lime = model.explainer.lime
-    lime.explain(
-        np.random.default_rng(0).uniform(0, 255, (224, 224)).astype(np.float32), "NORMAL", LimeOptions(samples=64)
-    )
+    noise = np.random.default_rng(0).uniform(0, 255, (224, 224)).astype(np.float32)
+    lime.explain(noise, "NORMAL", LimeOptions(samples=64))
     return lime
+
+
+def probability_of(model: cxr_edge.Model) -> Callable[[Image], NDArray[np.float32]]:
+    """The network alone: inputs [n, 224, 224] → calibrated probability of the positive label [n]."""
+    session = model.classifier.session
+    return lambda inputs: session.run({"pixels": inputs}, ["probability"])[0]
 
 
 def package_lime(
@@ -94,13 +176,8 @@ def package_lime(
 
 def alternate(competitors: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Median seconds of each competitor; they take turns, so that a busy machine slows all of them alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in competitors}
-    for _ in range(rounds):
-        for name, run in competitors.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    seconds = take_turns(competitors, rounds, warm=0, lead=0, pause=0)
+    return {name: seconds.median(name) for name in competitors}
 
 
 def overlap(one: NDArray[Any], other: NDArray[Any], top: int = 5) -> float:
@@ -109,9 +186,40 @@ def overlap(one: NDArray[Any], other: NDArray[Any], top: int = 5) -> float:
     return len(first & second) / top
 
 
-def correlation(one: NDArray[Any], other: NDArray[Any]) -> float:
-    """Pearson's."""
+def pearson(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """Pearson's correlation."""
     return float(np.corrcoef(one, other)[0, 1])
+
+
+def spearman(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """Spearman's rank correlation, equal values sharing their mean rank; NaN where one is constant."""
+    from scipy.stats import spearmanr
+
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return float("nan")
+    return float(spearmanr(one.ravel(), other.ravel()).statistic)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and its 95 % percentile bootstrap interval (Efron and Tibshirani 1993); NaN values are left out."""
+    from scipy.stats import bootstrap
+
+    known = np.array([value for value in values if not np.isnan(value)])
+    if len(known) < 2:
+        return (float(known.mean()) if len(known) else float("nan")), float("nan"), float("nan")
+    random = np.random.default_rng(0)
+    found = bootstrap((known,), np.mean, n_resamples=2000, method="percentile", rng=random).confidence_interval
+    return float(known.mean()), float(found.low), float(found.high)
+
+
+def share(part: int, whole: int) -> str:
+    """A share with its 95 % interval (Wilson 1927), in percent: it has a width at 0 and 1, too."""
+    from scipy.stats import binomtest
+
+    if not whole:
+        return "none"
+    found = binomtest(part, whole).proportion_ci(method="wilson")
+    return f"{100 * part / whole:.1f} % ({100 * found.low:.1f} to {100 * found.high:.1f})"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

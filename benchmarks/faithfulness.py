@@ -1,17 +1,17 @@
 """Do the maps show what the network uses? Insertion, deletion, a randomised network, and the human lung masks.
 
-    python benchmarks/faithfulness.py [--radiographs 100] [--reference 1000]
+    python benchmarks/faithfulness.py [--radiographs 100] [--reference 1000] [--quick]
 
-Insertion and deletion (Petsiuk et al. 2018): the area under the probability of the predicted label (before
-calibration) while the pixels are restored to a blurred copy, or blurred, in the order of the map; the interval is a
-bootstrap over radiographs. Randomised network (Adebayo et al. 2018): the rank correlation of a map with that of the
-same network with its convolution kernels shuffled; near 0 is right, near 1 means that the map shows the picture, not
-the network. Lungs: the share of the positive attribution that falls inside human-drawn masks, against the lungs' share
-of the area. `--reference 0` leaves out LIME's reference mode, which takes most of the time.
+Insertion and deletion (Petsiuk et al. 2018): the area under the probability of the predicted label (before calibration)
+while the pixels are restored to a blurred copy, or blurred, in the order of the map. Randomised network (Adebayo et al.
+2018): Spearman's rank correlation of a map with that of the same network with its convolution kernels shuffled; near 0
+is right, near 1 means that the map shows the picture, not the network. Where one of the two maps is constant there is
+no correlation; how often is printed. All intervals are 95 % bootstraps over radiographs. Lungs: the share of the
+positive attribution that falls inside human-drawn masks, against the lungs' share of the area. `--reference 0` leaves
+out LIME's reference mode, which takes most of the time.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,16 +19,15 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from common import inputs_of, model_for, parser, table
-from common import test_files as choose_files
+from common import LABELS, inputs_of, mean_interval, model_for, parser, spearman, table
+from cxr_edge import LimeOptions
 from cxr_edge.api import Model
 from cxr_edge.explanation.lime.explanation import LimeExplanation
-from cxr_edge.explanation.options import LimeOptions
 from cxr_edge.prediction.classifier import Classifier
 from cxr_export.edits import fold_constants
 
 Map = NDArray[np.float32]
-STEPS = 20
+CHANCE = "random 7 x 7 map"
 
 
 def methods(reference: int) -> dict[str, Callable[[Model, Map, int], Map]]:
@@ -61,18 +60,18 @@ def methods(reference: int) -> dict[str, Callable[[Model, Map, int], Map]]:
     found["LIME fast"] = fast
     if reference:
         found["LIME reference"] = by_package
-    found["random 7 x 7 map"] = chance
+    found[CHANCE] = chance
     return found
 
 
-def curves(model: Model, image: Map, attribution: Map) -> tuple[float, float]:
+def curves(model: Model, image: Map, attribution: Map, steps: int) -> tuple[float, float]:
     """Insertion and deletion area of one map."""
     blurred = cv2.GaussianBlur(image, (0, 0), 10)
     order = np.argsort(-attribution.ravel(), kind="stable")
     rank = np.empty(order.size, np.int64)
     rank[order] = np.arange(order.size)
     rank = rank.reshape(image.shape)
-    cuts = np.linspace(0, order.size, STEPS + 1).astype(int)
+    cuts = np.linspace(0, order.size, steps + 1).astype(int)
     inserted = np.stack([np.where(rank < cut, image, blurred) for cut in cuts])
     deleted = np.stack([np.where(rank < cut, blurred, image) for cut in cuts])
     (prediction,) = model.classifier.predict(image[None])
@@ -99,12 +98,9 @@ def randomised(model: Model) -> Model:
     return Model(Classifier(bundle, provider="cpu", threads=model.classifier.session.threads))
 
 
-def spearman(one: Map, other: Map) -> float:
-    """Rank correlation; 0 where a map is constant."""
-    if one.min() == one.max() or other.min() == other.max():
-        return 0.0
-    first, second = (np.argsort(np.argsort(each[4::8, 4::8].ravel())) for each in (one, other))
-    return float(np.corrcoef(first, second)[0, 1])
+def rank_correlation(one: Map, other: Map) -> float:
+    """Of two maps of pixels, at every eighth pixel, as they change no faster; NaN where one is constant."""
+    return spearman(one[4::8, 4::8], other[4::8, 4::8])
 
 
 def inside_lungs(attribution: Map, mask: Map) -> tuple[float, float]:
@@ -115,63 +111,49 @@ def inside_lungs(attribution: Map, mask: Map) -> tuple[float, float]:
     return float(positive[lungs].sum() / positive.sum()) if positive.any() else np.nan, float(lungs.mean())
 
 
-def interval(values: list[float]) -> str:
-    """Mean with its 95 % bootstrap interval."""
-    known = np.array([value for value in values if not np.isnan(value)])
-    draws = np.random.default_rng(0).choice(known, (2000, len(known))).mean(axis=1)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return f"{known.mean():.3f} ({low:.3f} to {high:.3f})"
+def shown(values: list[float], style: str = ".3f") -> str:
+    """Mean with its interval."""
+    mean, low, high = mean_interval(values)
+    return f"{mean:{style}}" if np.isnan(low) else f"{mean:{style}} ({low:{style}} to {high:{style}})"
 
 
 def main() -> None:
     """Measure and print."""
     options = parser(__doc__)
-    options.add_argument("--radiographs", type=int, default=100)
-    options.add_argument(
-        "--reference", type=int, default=1000, help="samples of LIME's reference mode, 0 leaves it out"
-    )
-    options.add_argument("--randomised", type=int, default=10, help="radiographs for the randomised network")
-    arguments = options.parse_args()
+    options.number("--radiographs", 100, quick=2)
+    options.number("--steps", 20, quick=3, help="of insertion and deletion")
+    options.number("--reference", 1000, quick=0, help="samples of LIME's reference mode, 0 leaves it out")
+    arguments = options.read()
     model = model_for(arguments)
-    files = choose_files(arguments.data, arguments.radiographs)
+    files = arguments.data.spread(arguments.radiographs)
     images = inputs_of(files)
+    masks = [cv2.imread(str(arguments.data.mask_of(file)), cv2.IMREAD_GRAYSCALE) for file in files]
     shuffled = randomised(model)
-    picked = set(np.linspace(0, len(images) - 1, min(arguments.randomised, len(images))).round().astype(int).tolist())
     rows = []
+    area: dict[str, list[float]] = {label: [] for label in LABELS}
     for name, run in methods(arguments.reference).items():
         insertion, deletion, sanity = [], [], []
-        shares: dict[str, list[float]] = {"NORMAL": [], "PNEUMONIA": []}
-        area: dict[str, list[float]] = {"NORMAL": [], "PNEUMONIA": []}
-        for number, (file, image) in enumerate(zip(files, images, strict=True)):
+        shares: dict[str, list[float]] = {label: [] for label in LABELS}
+        area = {label: [] for label in LABELS}
+        for number, (file, image, mask) in enumerate(zip(files, images, masks, strict=True)):
             attribution = run(model, image, number)
-            one, other = curves(model, image, attribution)
+            one, other = curves(model, image, attribution, arguments.steps)
             insertion.append(one)
             deletion.append(other)
-            mask = cv2.imread(str(_mask_of(arguments.data, file)), cv2.IMREAD_GRAYSCALE)
             if mask is not None:
-                share, lungs = inside_lungs(attribution, mask)
-                shares[file.parent.name].append(share)
+                inside, lungs = inside_lungs(attribution, mask)
+                shares[file.parent.name].append(inside)
                 area[file.parent.name].append(lungs)
-            if number in picked and name != "random 7 x 7 map":
-                sanity.append(spearman(attribution, run(shuffled, image, number)))
-        rows.append(
-            [
-                name,
-                interval(insertion),
-                interval(deletion),
-                f"{np.mean(sanity):+.2f}" if sanity else "",
-                *(interval(shares[label]) for label in shares),
-            ]
-        )
+            if name != CHANCE:
+                sanity.append(rank_correlation(attribution, run(shuffled, image, number)))
+        constant = int(np.isnan(sanity).sum())
+        correlation = shown(sanity, "+.2f") + (f", {constant} constant" if constant else "") if sanity else ""
+        rows.append([name, shown(insertion), shown(deletion), correlation, *(shown(shares[label]) for label in LABELS)])
         print(f"{name} done", flush=True)
-    rows.append(["lungs' share of the area", "", "", "", *(interval(area[label]) for label in area)])
+    rows.append(["lungs' share of the area", "", "", "", *(shown(area[label]) for label in LABELS)])
     header = ["method", "insertion (more is better)", "deletion (less is better)", "against a randomised network"]
     table([*header, "inside the lungs, NORMAL", "inside the lungs, PNEUMONIA"], rows)
     print(f"{len(images)} test radiographs, attribution for the predicted label, 95 % bootstrap intervals")
-
-
-def _mask_of(data: Path, file: Path) -> Path:
-    return data / "lungmasks224" / Path(*file.parts[-3:]).with_suffix(".png")
 
 
 if __name__ == "__main__":

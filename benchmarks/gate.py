@@ -2,7 +2,8 @@
 
 python benchmarks/other_images.py OUT; python benchmarks/gate.py --others OUT [MORE ...] prints the share refused of
 every OUT/<kind>, of the radiographs of the test folder as they are and perturbed, of full-size originals, of adults,
-and the time of a prediction with the gate over that without. Precision fp32 unless --precision says otherwise.
+and the time of a prediction with the gate over that without. Precision fp32 unless --precision says otherwise;
+--quick takes the samples of the repository. Intervals are 95 %, by Wilson.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -10,11 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common import ROOT, Image, alternate, inputs_of, parser, test_files
-from cxr_edge.api import Model, load
-from cxr_edge.errors import InputError
-from cxr_edge.prediction.preprocess import to_input
-from cxr_edge.reading.decode import read_radiograph
+from common import SAMPLES, Data, Image, alternate, inputs_of, model_for, parser, share
+from cxr_edge import InputError, Model
 from cxr_edge.results.outcomes import refuse
 from cxr_train.perturbations import PERTURBATIONS
 
@@ -37,23 +35,21 @@ def others(model: Model, folders: list[Path]) -> Iterator[Row]:
             images = []
             for path in sorted(kind.iterdir()):
                 try:
-                    images.append(to_input(read_radiograph(path)))
+                    images += inputs_of([path])
                 except InputError:
                     continue
             yield f"{folder.name}: {kind.name}", scores(model, images)
 
 
-def chests(model: Model, data: Path, every: int) -> Iterator[Row]:
+def chests(model: Model, data: Data, every: int) -> Iterator[Row]:
     """Chest radiographs that are to be answered, and two rows of such that are not as they should be."""
-    files = test_files(data, 10_000)
-    images = inputs_of(files)
+    images = inputs_of(data.split("test"))
     yield "test radiographs", scores(model, images)
     levels = [np.rint(image).astype(np.uint8) for image in images[::every]]
     for name, perturb in PERTURBATIONS.items():
         yield f"test radiographs, {name}", scores(model, (perturb(image).astype(np.float32) for image in levels))
-    yield "full-size originals", scores(model, inputs_of(sorted((data / "originals").glob("*/*"))))
-    samples = ROOT / "tests" / "data"
-    adults = [samples / "radiographs" / "nih_dx_chest.dcm", samples / "dicom" / "cr_chest_pa_jpeg2000.dcm"]
+    yield "full-size originals", scores(model, inputs_of(sorted(data.originals.rglob("*.jp*g"))))
+    adults = [SAMPLES / "radiographs" / "nih_dx_chest.dcm", SAMPLES / "dicom" / "cr_chest_pa_jpeg2000.dcm"]
     yield "adults", scores(model, inputs_of(adults))
     turned = [np.ascontiguousarray(np.rot90(image, turns)) for image in images[::every] for turns in (1, 2, 3)]
     yield "turned by 90, 180 and 270 degrees", scores(model, turned)
@@ -69,7 +65,7 @@ def show(rows: Iterable[Row], threshold: float) -> list[float]:
         refused = sum(refuse(value, threshold) is not None for value in values)
         relative = np.array(values) / threshold
         print(
-            f"| {name} | {len(values)} | {100 * refused / len(values):.1f} % "
+            f"| {name} | {len(values)} | {share(refused, len(values))} "
             f"| {np.nanmin(relative):.2f} to {np.nanmax(relative):.2f} |"
         )
     return every
@@ -90,13 +86,10 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--others", type=Path, nargs="*", default=[], help="folders of folders of other pictures")
     options.add_argument("--precision", default="fp32")
-    options.add_argument("--every", type=int, default=1, help="perturb every n-th test radiograph only")
-    options.add_argument("--rounds", type=int, default=300, help="of the timing; 0 leaves it out")
-    chosen = options.parse_args()
-    gated, ungated = (
-        load(chosen.bundle, provider="cpu", threads=chosen.threads, precision=chosen.precision, gate=gate)
-        for gate in (True, False)
-    )
+    options.number("--every", 1, quick=4, help="perturb every n-th test radiograph only")
+    options.number("--rounds", 300, quick=2, help="of the timing; 0 leaves it out")
+    chosen = options.read()
+    gated, ungated = (model_for(chosen, precision=chosen.precision, gate=gate) for gate in (True, False))
     spec = gated.bundle.manifest.gate
     if spec is None:
         raise SystemExit(f"{gated.bundle.folder}: the bundle has no gate; add one with cxr-export gate")
@@ -104,10 +97,10 @@ def main() -> None:
     if chosen.others:
         found = show(others(gated, chosen.others), spec.threshold)
         refused = sum(refuse(value, spec.threshold) is not None for value in found)
-        print(f"\nAll {len(found)} of them: {100 * refused / len(found):.1f} % refused.\n")
+        print(f"\nAll {len(found)} of them: {share(refused, len(found))} refused.\n")
     show(chests(gated, chosen.data, chosen.every), spec.threshold)
     if chosen.rounds:
-        (image,) = inputs_of(test_files(chosen.data, 1))
+        (image,) = inputs_of(chosen.data.spread(1))
         print(f"\nPredict with the gate: {cost(gated, ungated, image, chosen.rounds):.3f} times without.")
 
 

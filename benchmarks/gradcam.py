@@ -1,6 +1,6 @@
 """Grad-CAM: exactness against `tf.GradientTape` in Keras, and what it adds to a prediction.
 
-    python benchmarks/gradcam.py [--run RUN] [--radiographs 16] [--rounds 60]
+    python benchmarks/gradcam.py [--run RUN] [--radiographs 16] [--rounds 60] [--quick]
 
 ``--run`` names the `cxr-train` run folder that the bundle was exported from; without it only the time is measured.
 """
@@ -10,19 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from common import alternate, inputs_of, model_for, parser, table
-from common import test_files as choose_files
-from cxr_edge.api import Model
+from cxr_edge import Model
 
 
 def main() -> None:
     """Measure and print."""
     options = parser(__doc__)
     options.add_argument("--run", type=Path, default=None)
-    options.add_argument("--radiographs", type=int, default=16)
-    options.add_argument("--rounds", type=int, default=60)
-    arguments = options.parse_args()
+    options.number("--radiographs", 16, quick=2)
+    options.number("--rounds", 60, quick=3)
+    arguments = options.read()
     model = model_for(arguments)
-    images = inputs_of(choose_files(arguments.data, arguments.radiographs))
+    images = inputs_of(arguments.data.spread(arguments.radiographs))
     classifier, gradcam = model.classifier, model.explainer.gradcam
 
     def predict() -> None:

@@ -6,7 +6,6 @@ Makes an environment in a temporary folder, installs this checkout into it with 
 is there beyond an empty one (pip and setuptools). Needs a package index or pip's cache; about a minute.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -15,7 +14,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from common import ROOT, Options
+
 MEGABYTES, DISTRIBUTIONS = 400, 18
 
 
@@ -73,9 +73,9 @@ def _bytes(folder: Path) -> int:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--extra", default="cpu")
-    found = measure(parser.parse_args().extra)
+    options = Options(__doc__)
+    options.add_argument("--extra", default="cpu")
+    found = measure(options.read().extra)
     print(
         f"{found.megabytes:.0f} MB (bar {MEGABYTES}), {len(found.distributions)} distributions (bar {DISTRIBUTIONS}):"
     )

@@ -1,6 +1,6 @@
 """Time to fidelity: the fast mode against `lime` at its default of 1000 samples, on the same superpixels.
 
-    python benchmarks/lime_fidelity.py [--radiographs 12] [--converged 16384] [--cache DIR]
+    python benchmarks/lime_fidelity.py [--radiographs 12] [--converged 16384] [--cache DIR] [--quick]
 
 Each is held to its own converged explanation (many independent samples, another seed, LIME's own kernel): of the
 probability for `lime`, of the log-odds for the fast mode. What the reference mode computes is what `lime` computes
@@ -16,17 +16,26 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common import alternate, correlation, engine, inputs_of, model_for, overlap, package_lime, parser, table
-from common import test_files as choose_files
-from cxr_edge.api import Model
+from common import (
+    alternate,
+    engine,
+    inputs_of,
+    model_for,
+    overlap,
+    package_lime,
+    parser,
+    pearson,
+    probability_of,
+    table,
+)
+from cxr_edge import LimeOptions, Model
 from cxr_edge.explanation.lime.engine import Lime
 from cxr_edge.explanation.lime.perturbations import Masks, Perturber, independent
 from cxr_edge.explanation.lime.ridge import fit_ridge
-from cxr_edge.explanation.options import LimeOptions
 from cxr_edge.explanation.superpixels import Superpixels, segment
 
 CONVERGED_SEED = 987654
-PACKAGE = "`lime`, 1000 samples, probability"
+PACKAGE = "`lime`, probability"
 
 
 def scores(model: Model, image: NDArray[np.float32], regions: Superpixels, masks: Masks) -> NDArray[np.float64]:
@@ -53,12 +62,14 @@ def converged(
 def main() -> None:
     """Measure and print."""
     options = parser(__doc__)
-    options.add_argument("--radiographs", type=int, default=12)
-    options.add_argument("--converged", type=int, default=16384)
+    options.number("--radiographs", 12, quick=1)
+    options.number("--seeds", 4, quick=2, help="runs of each mode")
+    options.number("--samples", 1000, quick=64, help="of `lime`")
+    options.number("--converged", 16384, quick=128)
     options.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "cxr-edge-benchmarks")
-    options.add_argument("--stability", type=float, nargs="*", default=[0.85])
-    options.add_argument("--timed", type=int, default=2, help="about how many radiographs `lime` itself is timed on")
-    arguments = options.parse_args()
+    options.levels("--stability", [0.85])
+    options.number("--timed", 2, quick=1, help="about how many radiographs `lime` itself is timed on")
+    arguments = options.read()
     model = model_for(arguments)
     lime = engine(model)
     calibration = model.bundle.manifest.calibration
@@ -66,7 +77,7 @@ def main() -> None:
     def probability(logodds: NDArray[np.float64]) -> NDArray[np.float64]:
         return 1 / (1 + np.exp(-(calibration.scale * logodds + calibration.bias)))
 
-    images = inputs_of(choose_files(arguments.data, arguments.radiographs))
+    images = inputs_of(arguments.data.spread(arguments.radiographs))
     runs: dict[str, list[list[float]]] = {}
     for number, image in enumerate(images):
         regions = segment(image)
@@ -79,12 +90,13 @@ def main() -> None:
         for seed in (1, 2):
             random = np.random.RandomState(seed)
             random.randint(0, high=1000)
-            few = independent(regions.count, 1000, random)
+            few = independent(regions.count, arguments.samples, random)
             package.append(fit_ridge(few, probability(scores(model, image, regions, few))).coefficients)
-        _add(runs, PACKAGE, package, goals["probability"], [1000], [np.nan])
+        _add(runs, PACKAGE, package, goals["probability"], [arguments.samples], [np.nan])
         for stability in [None, *arguments.stability]:
             fast = [
-                lime.explain(image, "PNEUMONIA", LimeOptions(stability=stability, seed=seed)) for seed in (1, 2, 3, 4)
+                lime.explain(image, "PNEUMONIA", LimeOptions(stability=stability, seed=seed))
+                for seed in range(1, arguments.seeds + 1)
             ]
             inside = [
                 np.mean((each.intervals[:, 0] <= goals["log-odds"]) & (goals["log-odds"] <= each.intervals[:, 1]))
@@ -102,7 +114,7 @@ def main() -> None:
 
     seconds: dict[str, list[float]] = {}
     for number, image in enumerate(images):
-        competitors = _competitors(model, lime, image, [None, *arguments.stability])
+        competitors = _competitors(model, lime, image, [None, *arguments.stability], arguments.samples)
         if number % max(1, len(images) // arguments.timed):
             del competitors[PACKAGE]  # whose time does not depend on the radiograph
         for name, value in alternate(competitors, 1).items():
@@ -140,18 +152,15 @@ def main() -> None:
 
 
 def _competitors(
-    model: Model, lime: Lime, image: NDArray[np.float32], levels: list[float | None]
+    model: Model, lime: Lime, image: NDArray[np.float32], levels: list[float | None], samples: int
 ) -> dict[str, Callable[[], object]]:
-    regions = segment(image)
-
-    def network(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        return model.classifier.session.run({"pixels": inputs}, ["probability"])[0]
+    regions, network = segment(image), probability_of(model)
 
     def fast(level: float | None) -> Callable[[], object]:
         return lambda: lime.explain(image, "PNEUMONIA", LimeOptions(stability=level))
 
-    competitors: dict[str, Callable[[], object]] = {PACKAGE: lambda: package_lime(network, image, regions, seed=1)}
-    return competitors | {_named(level): fast(level) for level in levels}
+    package = {PACKAGE: lambda: package_lime(network, image, regions, seed=1, samples=samples)}
+    return package | {_named(level): fast(level) for level in levels}
 
 
 def _named(stability: float | None) -> str:
@@ -169,8 +178,8 @@ def _add(
     pairs = list(combinations(found, 2))
     runs.setdefault(name, []).append(
         [
-            float(np.mean([correlation(each, goal) for each in found])),
-            float(np.mean([correlation(one, other) for one, other in pairs])),
+            float(np.mean([pearson(each, goal) for each in found])),
+            float(np.mean([pearson(one, other) for one, other in pairs])),
             float(np.mean([overlap(one, other) for one, other in pairs])),
             float(np.mean(samples)),
             float(np.mean(inside)),

@@ -1,6 +1,6 @@
 """Is the stated stability honest? Twenty seeds on each radiograph: what a run states against what the runs share.
 
-python benchmarks/lime_stability.py [--radiographs 10] [--seeds 20] [--stability 0.85]
+python benchmarks/lime_stability.py [--radiographs 10] [--seeds 20] [--stability 0.85] [--quick]
 """
 
 import time
@@ -8,21 +8,20 @@ from itertools import combinations
 
 import numpy as np
 
-from common import correlation, engine, inputs_of, model_for, overlap, parser, table
-from common import test_files as choose_files
-from cxr_edge.explanation.options import LimeOptions
+from common import engine, inputs_of, model_for, overlap, parser, pearson, table
+from cxr_edge import LimeOptions
 
 
 def main() -> None:
     """Measure and print."""
     options = parser(__doc__)
-    options.add_argument("--radiographs", type=int, default=10)
-    options.add_argument("--seeds", type=int, default=20)
-    options.add_argument("--stability", type=float, nargs="*", default=[0.85])
-    arguments = options.parse_args()
+    options.number("--radiographs", 10, quick=1)
+    options.number("--seeds", 20, quick=2)
+    options.levels("--stability", [0.85])
+    arguments = options.read()
     model = model_for(arguments)
     lime = engine(model)
-    images = inputs_of(choose_files(arguments.data, arguments.radiographs))
+    images = inputs_of(arguments.data.spread(arguments.radiographs))
     rows = []
     for stability in [None, *arguments.stability]:
         stated, observed, agreement, samples = [], [], [], []
@@ -35,7 +34,7 @@ def main() -> None:
             pairs = list(combinations([run.coefficients for run in runs], 2))
             stated.append(np.mean([run.stability for run in runs]))
             observed.append(np.mean([overlap(*pair) for pair in pairs]))
-            agreement.append(np.mean([correlation(*pair) for pair in pairs]))
+            agreement.append(np.mean([pearson(*pair) for pair in pairs]))
             samples.append(np.mean([run.estimate.samples for run in runs]))
         seconds = (time.perf_counter() - start) / len(images) / arguments.seeds
         margin = np.subtract(observed, stated)

@@ -1,6 +1,6 @@
 """What the lung outline of a bundle costs, when it is doubted, and how often little evidence lies in the lungs.
 
-python benchmarks/lungs.py [--others OUT] [--radiographs 60] [--rounds 60]
+python benchmarks/lungs.py [--others OUT] [--radiographs 60] [--rounds 60] [--quick]
 
 Reads train and val alone: the outlines that people drew (what `cxr_edge.explanation.lungs` takes for plausible), and
 radiographs of patients that neither network learned from. --others names the folder that benchmarks/other_images.py
@@ -16,11 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import Image, alternate, inputs_of, model_for, parser, table
-from cxr_edge.api import Model
-from cxr_edge.errors import InputError
+from cxr_edge import InputError, Model
 from cxr_edge.explanation.lungs import measure_evidence
-from cxr_edge.prediction.preprocess import to_input
-from cxr_edge.reading.decode import read_radiograph
 from cxr_train.dataset import LABELS, Sample, find_samples, read_images, read_masks
 from cxr_train.metrics import dice
 from cxr_train.split import split_of_bundle
@@ -32,23 +29,23 @@ def main() -> None:
     """Measure and print."""
     options = parser(__doc__)
     options.add_argument("--others", type=Path, nargs="*", default=[])
-    options.add_argument("--radiographs", type=int, default=60, help="of each class, for the shares")
-    options.add_argument("--rounds", type=int, default=60)
-    arguments = options.parse_args()
+    options.number("--radiographs", 60, quick=1, help="of each class, for the shares")
+    options.number("--rounds", 60, quick=1)
+    arguments = options.read()
     model = model_for(arguments)
-    samples = find_samples(arguments.data / "kermany224")
+    samples = find_samples(arguments.data.radiographs)
     split = split_of_bundle(model.bundle, samples)
     samples = [sample for sample in samples if sample.split != "test"]
-    held = split.sides(samples).held_out
+    held = samples if arguments.quick else split.sides(samples).held_out  # no sample of the repository was held out
     cost(model, arguments)
-    drawn(read_masks(samples, arguments.data / "lungmasks224"))
-    outlines(model, held, arguments.data / "lungmasks224", arguments.others)
-    shares(model, held, arguments.data / "lungmasks224", arguments.radiographs)
+    drawn(read_masks(samples, arguments.data.masks))
+    outlines(model, held, arguments.data.masks, arguments.others)
+    shares(model, held, arguments.data.masks, arguments.radiographs)
 
 
 def cost(model: Model, arguments: argparse.Namespace) -> None:
     """Milliseconds beside a prediction, and the size of the file."""
-    image = inputs_of([next(iter(sorted((arguments.data / "kermany224" / "val" / "NORMAL").iterdir())))])[0]
+    image = inputs_of([next(iter(sorted((arguments.data.radiographs / "val" / "NORMAL").iterdir())))])[0]
     segmenter, spec = model.explainer.lungs, model.bundle.manifest.lungs
     assert segmenter is not None
     assert spec is not None
@@ -97,7 +94,7 @@ def outlines(model: Model, held: Sequence[Sample], masks: Path, others: list[Pat
 def _readable(folder: Path) -> Iterator[Image]:
     for path in sorted(folder.iterdir()):
         try:
-            yield to_input(read_radiograph(path))
+            yield inputs_of([path])[0]
         except InputError:
             continue
 

@@ -1,13 +1,14 @@
 """Gathers pictures that are no chest radiographs, from what the installed packages ship and from what it draws itself.
 
-python benchmarks/other_images.py OUT writes OUT/<kind>/*.png|dcm for benchmarks/gate.py. Nothing is downloaded, and
-none of it is used to set a gate. It needs scikit-image (extra lime), scikit-learn and matplotlib (extra train).
+python benchmarks/other_images.py OUT [--quick] writes OUT/<kind>/*.png|dcm for benchmarks/gate.py. Nothing is
+downloaded, and none of it is used to set a gate. It needs scikit-image (extra lime), scikit-learn and matplotlib (extra
+train).
 """
 
-import argparse
 import inspect
 import shutil
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 
-from cxr_edge.errors import InputError
+from common import Options
+from cxr_edge import InputError, read_radiograph
 from cxr_edge.prediction.preprocess import to_input
-from cxr_edge.reading.decode import read_radiograph
 
 Picture = NDArray[np.uint8]
 _CHESTS = {"CR", "DX"}  # modalities whose samples are chest radiographs, but for the leg below
@@ -164,14 +165,16 @@ def _levels(values: NDArray[Any]) -> Picture:
 
 def main() -> None:
     """Writes the folders and counts."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options = Options(__doc__)
     options.add_argument("out", type=Path)
-    out = options.parse_args().out
+    options.number("--most", 1000, quick=3, help="pictures of each source")
+    arguments = options.read()
+    out = arguments.out
     for source in (from_skimage, from_sklearn, from_matplotlib, drawn):
-        for kind, name, image in source():
+        for kind, name, image in islice(source(), arguments.most):
             (out / kind).mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(out / kind / f"{name}.png"), image)
-    for kind, path in dicom_samples():
+    for kind, path in islice(dicom_samples(), arguments.most):
         (out / kind).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, out / kind / path.name)
     for folder in sorted(out.iterdir()):

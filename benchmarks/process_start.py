@@ -1,12 +1,11 @@
 """How long whole processes take, side by side: `cxr-edge` against the bare imports that it cannot do without.
 
-    python benchmarks/process_start.py [--rounds 15] [--bundle DIR] [--run RUN]
+    python benchmarks/process_start.py [--rounds 15] [--bundle DIR] [--run RUN] [--quick]
 
 Commands alternate within every round, so that a busy machine slows all of them alike; medians and their ratios are
 printed. With --run, a folder of cxr-train, the same answer through Keras is a third contender.
 """
 
-import argparse
 import shutil
 import statistics
 import subprocess
@@ -14,7 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-RADIOGRAPH = Path(__file__).parents[1] / "tests" / "data" / "radiographs" / "NORMAL2-IM-0588-0001.jpeg"
+from common import SAMPLES, Options
+
+RADIOGRAPH = SAMPLES / "radiographs" / "NORMAL2-IM-0588-0001.jpeg"
 
 KERAS = """
 import sys, cv2, keras
@@ -27,11 +28,11 @@ print(logits[1] - logits[0])
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser = Options(__doc__)
+    parser.number("--rounds", 15, quick=1)
     parser.add_argument("--bundle", default=None, help="another bundle than the installed one")
     parser.add_argument("--run", default=None, type=Path, help="the training run to answer through Keras")
-    arguments = parser.parse_args()
+    arguments = parser.read()
     program = shutil.which("cxr-edge", path=str(Path(sys.executable).parent)) or "cxr-edge"
     bundle = ["--bundle", arguments.bundle] if arguments.bundle else []
     commands = {

@@ -1,6 +1,6 @@
 """How long a report of many radiographs takes until somebody can work with it, in a real Chromium.
 
-    python benchmarks/report_open.py [--entries 10000] [--rounds 5]
+    python benchmarks/report_open.py [--entries 10000] [--rounds 5] [--quick]
 
 A fresh browser opens the page each round. Interactive is the moment when the gallery is drawn, keys are answered and a
 frame has been painted; after that a filter by text, a sort by name and the way to the last radiograph are timed in the
@@ -8,7 +8,6 @@ page, each until the frame after it. Needs chromium and chromedriver (Debian: ap
 and selenium.
 """
 
-import argparse
 import hashlib
 import json
 import random
@@ -21,9 +20,10 @@ from pathlib import Path
 import cv2
 from selenium import webdriver
 
+from common import SAMPLES, Options
 from cxr_edge.report import write_reports
 
-RADIOGRAPH = Path(__file__).parents[1] / "tests" / "data" / "radiographs" / "NORMAL2-IM-0588-0001.jpeg"
+RADIOGRAPH = SAMPLES / "radiographs" / "NORMAL2-IM-0588-0001.jpeg"
 BAR = 2.0  # seconds
 SWITCHES = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
@@ -101,10 +101,10 @@ def open_report(page: Path) -> dict[str, float]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--entries", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    options = Options(__doc__)
+    options.number("--entries", 10_000, quick=200)
+    options.number("--rounds", 5, quick=1)
+    arguments = options.read()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         make_scan(folder, arguments.entries)

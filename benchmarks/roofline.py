@@ -1,6 +1,6 @@
 """Where the time goes: MobileNet against the roofline of this machine, and a profile by operator.
 
-    python benchmarks/roofline.py [--rounds 60] [--bundle DIR] [--threads 2]
+    python benchmarks/roofline.py [--rounds 60] [--bundle DIR] [--threads 2] [--quick]
 
 A layer cannot be quicker than its arithmetic at the peak, nor than its activations and weights at the bandwidth
 (Williams, Waterman and Patterson 2009); the roofline is the sum over the layers of the slower of the two. The peak is
@@ -23,11 +23,11 @@ import onnxruntime
 import threadpoolctl
 from onnx import TensorProto, helper, numpy_helper
 
-from common import parser, table
+from common import Options, table
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.runtime.sessions import Session, open_session
 from cxr_export.edits import fold_constants
-from peers.rounds import take_turns
+from rounds import take_turns
 
 BAR = 0.90
 RUNS = ("what", "GFLOP/s", "of the peak", "of the roofline")
@@ -171,7 +171,9 @@ def measure(bundle: Bundle, *, threads: int, rounds: int) -> Roofline:
     ]
     streams = {float(2 * 4 * _BATCH * count): _relu(_BATCH * count, threads) for count in _ACTIVATIONS}
     with threadpoolctl.threadpool_limits(threads):
-        seconds = take_turns({**runs, **products, **{str(size): run for size, run in streams.items()}}, rounds, warm=3)
+        seconds = take_turns(
+            {**runs, **products, **{str(size): run for size, run in streams.items()}}, rounds, warm=min(rounds, 3)
+        )
     peaks = {name: 2.0 * _SIZE**3 / seconds.median(name) for name in products}
     each = {name: seconds.median(name) / int(name.rpartition(" ")[2]) for name in runs}
     kernel = str(pool.get("architecture", "unknown"))
@@ -275,9 +277,9 @@ def _product(kind: str, threads: int) -> Any:
 
 def main() -> None:
     """Measure and print."""
-    options = parser(__doc__)
-    options.add_argument("--rounds", type=int, default=60)
-    arguments = options.parse_args()
+    options = Options(__doc__).with_bundle()
+    options.number("--rounds", 60, quick=1)
+    arguments = options.read()
     found = measure(Bundle.open(arguments.bundle), threads=arguments.threads, rounds=arguments.rounds)
     print(f"{found.summary}\n")
     table(RUNS, found.rows())

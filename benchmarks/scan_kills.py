@@ -1,12 +1,11 @@
 """Kill a scan again and again, and compare what it ends with to a scan that was left alone.
 
-    python benchmarks/scan_kills.py [--kills 50] [--explain gradcam]
+    python benchmarks/scan_kills.py [--kills 50] [--explain gradcam] [--quick]
 
 Every kill -9 comes a random while after a random number of further records. Bar: one record for every file, each equal
 to the undisturbed scan's but for the time.
 """
 
-import argparse
 import json
 import shutil
 import subprocess
@@ -18,15 +17,17 @@ from typing import Any
 
 import numpy as np
 
-COPIED = Path(__file__).parents[1] / "tests" / "data" / "kermany"
+from common import SAMPLES, Options
+
+COPIED = SAMPLES / "kermany"
 
 
 def main() -> None:
     """Kill, compare and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=50)
+    parser = Options(__doc__)
+    parser.number("--kills", 50, quick=2)
     parser.add_argument("--explain", default="none")
-    options = parser.parse_args()
+    options = parser.read()
     work, random = Path(tempfile.mkdtemp(prefix="scan-kills-")), np.random.default_rng()
     try:
         (work / "in").mkdir()

@@ -1,13 +1,12 @@
 """Whether a scan's memory stays where it is as files grow in number, and how soon it starts on a huge folder.
 
-    python benchmarks/scan_scale.py [--files 20000] [--listed 200000] [--precision fp32|int8]
+    python benchmarks/scan_scale.py [--files 20000] [--listed 200000] [--precision fp32|int8] [--quick]
 
 Memory: peak resident size of `cxr-edge scan` over 1000 files and over FILES, all with different content (the committed
 radiographs with a few bytes after their end). Bar: ratio <= 1.1. Discovery: LISTED small files in one folder; seconds
 from the start of the process to the first record in the journal, and to list them all. Bar: within seconds.
 """
 
-import argparse
 import os
 import shutil
 import signal
@@ -17,22 +16,24 @@ import tempfile
 import time
 from pathlib import Path
 
+from common import SAMPLES, Options
 from cxr_edge.reading.discovery import Discovery
 
-COPIED = Path(__file__).parents[1] / "tests" / "data" / "kermany"
+COPIED = SAMPLES / "kermany"
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--files", type=int, default=20_000)
-    parser.add_argument("--listed", type=int, default=200_000)
+    parser = Options(__doc__)
+    parser.number("--few", 1000, quick=20, help="files that the memory is compared with")
+    parser.number("--files", 20_000, quick=40)
+    parser.number("--listed", 200_000, quick=500)
     parser.add_argument("--precision", default="fp32")
-    options = parser.parse_args()
+    options = parser.read()
     work = Path(tempfile.mkdtemp(prefix="scan-scale-"))
     try:
-        few, many = (memory(work / str(count), count, options.precision) for count in (1000, options.files))
-        print(f"peak memory: 1000 files {few:.0f} MiB, {options.files} files {many:.0f} MiB")
+        few, many = (memory(work / str(count), count, options.precision) for count in (options.few, options.files))
+        print(f"peak memory: {options.few} files {few:.0f} MiB, {options.files} files {many:.0f} MiB")
         print(f"ratio {many / few:.3f} (bar 1.1)")
         first, all_of_them = discovery(work / "listed", options.listed)
         print(f"{options.listed} files: first record after {first:.1f} s, listing alone {all_of_them:.1f} s")

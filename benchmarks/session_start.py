@@ -1,6 +1,6 @@
 """A session from the bundle, hash check included, beside ONNX Runtime on the plain export of the same network.
 
-    python benchmarks/session_start.py [--rounds 15] [--bundle DIR] [--run RUN]
+    python benchmarks/session_start.py [--rounds 15] [--bundle DIR] [--run RUN] [--quick]
 
 Every start is the first one of a process of its own, which has imported its libraries before; the processes take turns.
 The plain export is what tf2onnx makes of the Keras network, with nothing folded: of the run named by ``--run``, or of
@@ -12,9 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from common import parser, table
+from common import Options, table
 from peers.network import plain_export
-from peers.rounds import Ratio, Seconds
+from rounds import Ratio, Seconds
 
 _PREAMBLE = "import sys, time, numpy, onnxruntime, cxr_edge.prediction.classifier\nstart = time.perf_counter()\n"
 _PLAIN = "session = onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])\n"
@@ -44,10 +44,10 @@ def main() -> None:
     """Measure and print."""
     from cxr_edge.bundle.bundle import Bundle
 
-    options = parser(__doc__)
-    options.add_argument("--rounds", type=int, default=15)
+    options = Options(__doc__).with_bundle()
+    options.number("--rounds", 15, quick=1)
     options.add_argument("--run", type=Path, default=None)
-    arguments = options.parse_args()
+    arguments = options.read()
     bundle = Bundle.open(arguments.bundle)
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain.onnx"

@@ -5,9 +5,9 @@ pytest benchmarks/test_drawing.py --benchmark-only
 
 import pytest
 
+from cxr_edge import LimeOptions
 from cxr_edge.bench.inputs import phantom_jpeg
 from cxr_edge.explanation.figures import draw
-from cxr_edge.explanation.options import LimeOptions
 from cxr_edge.explanation.rendering import to_png
 
 pytestmark = pytest.mark.benchmark(group="draw")

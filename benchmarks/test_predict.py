@@ -42,6 +42,7 @@ def test_file_to_answer(benchmark, model, jpeg) -> None:
 
 
 def test_a_prediction_costs_hardly_more_than_the_bare_run(benchmark, model, bare, image, capsys) -> None:
+    times = 200 if benchmark.enabled else 2  # disabled: to see that it works
     inputs = image[None]
 
     def seconds(call, *arguments) -> float:
@@ -51,7 +52,8 @@ def test_a_prediction_costs_hardly_more_than_the_bare_run(benchmark, model, bare
 
     def alternate() -> float:
         rounds = [
-            (seconds(model.classifier.predict, inputs), seconds(bare.run, None, {"pixels": inputs})) for _ in range(200)
+            (seconds(model.classifier.predict, inputs), seconds(bare.run, None, {"pixels": inputs}))
+            for _ in range(times)
         ]
         ours, theirs = (statistics.median(column) for column in zip(*rounds, strict=True))
         return ours / theirs
@@ -59,4 +61,4 @@ def test_a_prediction_costs_hardly_more_than_the_bare_run(benchmark, model, bare
     ratio = benchmark.pedantic(alternate, rounds=1, warmup_rounds=1)
     with capsys.disabled():
         print(f"\nClassifier.predict / bare InferenceSession.run, batch 1, warm: {ratio:.3f} (bar 1.10)")
-    assert ratio <= 1.10
+    assert ratio <= 1.10 or not benchmark.enabled

@@ -1,14 +1,48 @@
 """What several test modules share: sample radiographs, the full data where it is, a tiny bundle."""
 
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from tiny import add_tiny_lungs, write_tiny_bundle
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+    """Hold every test to leaving alone what it shares with others: arrays, folders, dictionaries and lists."""
+    made = yield
+    if fixturedef.scope == "function":
+        return made
+    if isinstance(made, np.ndarray):
+        made.setflags(write=False)
+    elif isinstance(made, dict | list) or (isinstance(made, Path) and made.is_dir() and _ours(made)):
+        before = _state(made)
+
+        def check() -> None:
+            assert _state(made) == before, f"a test changed what {fixturedef.argname} gives to all of them"
+
+        fixturedef.addfinalizer(check)
+    return made
+
+
+def _ours(folder: Path) -> bool:
+    return any(
+        folder.resolve().is_relative_to(Path(root).resolve()) for root in (ROOT / "tests", tempfile.gettempdir())
+    )
+
+
+def _state(made: Path | dict[Any, Any] | list[Any]) -> object:
+    if not isinstance(made, Path):
+        return repr(made)
+    facts = {path: path.stat(follow_symlinks=False) for path in made.rglob("*")}
+    return {path: (each.st_size, each.st_mtime_ns, each.st_mode) for path, each in facts.items() if not path.is_dir()}
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cxr_edge import LimeOptions
 from cxr_edge.api import Model
-from cxr_edge.explanation.options import LimeOptions
 from cxr_edge.explanation.superpixels import segment
 from peers.network import Floats
 from peers.peer import Peer
-from peers.rounds import Ratio, Seconds, take_turns
+from rounds import Ratio, Seconds, take_turns
 
 OURS = "cxr-edge"
 FAST, REFERENCE = f"{OURS}, fast mode", f"{OURS}, reference mode"

@@ -9,7 +9,7 @@ from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.runtime.machine import Machine
 from peers.contests import FAST, REFERENCE, Contest
 from peers.peer import Skipped
-from peers.rounds import Ratio
+from rounds import Ratio
 
 _PACKAGES = (
     *("numpy", "onnxruntime", "openvino", "keras", "tensorflow-cpu", "ai-edge-litert", "torch", "captum", "lime"),

@@ -129,8 +129,8 @@ def audit(
     ] = None,
 ) -> None:
     """Show what a bundle is worth and where it fails, on one page for a reviewer; it needs no Keras."""
-    from cxr_train.audit.audit import Plan
-    from cxr_train.audit.audit import audit as measure
+    from cxr_train.audit import Plan
+    from cxr_train.audit import audit as measure
 
     plan = Plan(
         bundle=bundle,

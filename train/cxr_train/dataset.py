@@ -103,8 +103,8 @@ def find_samples(data: Path, splits: Sequence[str] = SPLITS) -> list[Sample]:
             folder = data / split / name
             if not folder.is_dir():
                 raise UsageError(f"{data}: has no folder {split}/{name}; {layout}")
-            discovery = Discovery((folder,))
-            files = sorted(path for path in folder.iterdir() if path.is_file() and discovery.wants(path, folder))
+            found = Discovery((folder,), recursive=False).find()
+            files = sorted(path for path in found if isinstance(path, Path))
             if not files:
                 raise UsageError(f"{folder}: holds no image ({', '.join(sorted(SUFFIXES))}); each class needs some")
             for path in files:

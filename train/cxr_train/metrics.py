@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
+from scipy.stats import binomtest
 
 from cxr_edge.bundle.manifest import Calibration
 from cxr_train.calibration import calibrated
 from cxr_train.dataset import Images, count_samples
 
 Floats = NDArray[np.float64]
+_BINS = 15  # of the calibration error
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and the 95 % interval of its patient bootstrap (Efron and Tibshirani 1993, section 13.3)."""
+    """A figure and its 95 % interval.
+
+    The interval is that of a bootstrap of patients (Efron and Tibshirani 1993, section 13.3), and for a share of 0 or
+    1, whose bootstrap has no width, that of Wilson (1927).
+    """
 
     value: float
     low: float
@@ -30,12 +36,10 @@ class Estimate:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
-def expected_calibration_error(labels: NDArray[np.int32], probability: Floats, *, bins: int = 15) -> float:
+def expected_calibration_error(labels: NDArray[np.int32], probability: Floats) -> float:
     """Mean gap between stated and observed share of PNEUMONIA over bins of equal width (Naeini et al. 2015)."""
-    place = np.minimum((probability * bins).astype(int), bins - 1)
-    stated = np.bincount(place, probability, bins)
-    observed = np.bincount(place, labels, bins)
-    return float(np.abs(stated - observed).sum() / len(labels))
+    place = np.minimum((probability * _BINS).astype(int), _BINS - 1)
+    return float(np.abs(np.bincount(place, probability - labels, _BINS)).sum() / len(labels))
 
 
 def figures(labels: NDArray[np.int32], probability: Floats, threshold: float) -> dict[str, float]:
@@ -46,22 +50,8 @@ def figures(labels: NDArray[np.int32], probability: Floats, threshold: float) ->
         probability: float64 [N], calibrated.
         threshold: Positive from this probability on.
     """
-    called = probability >= threshold
-    positive = labels == 1
-    hit, false = int((called & positive).sum()), int((called & ~positive).sum())
-    missed, right = int((~called & positive).sum()), int((~called & ~positive).sum())
-    both = 0 < positive.sum() < len(labels)
-    return {
-        "auroc": float(roc_auc_score(labels, probability)) if both else np.nan,
-        "auprc": float(average_precision_score(labels, probability)) if both else np.nan,
-        "recall": _ratio(hit, hit + missed),
-        "specificity": _ratio(right, right + false),
-        "precision": _ratio(hit, hit + false),
-        "f1": _ratio(2 * hit, 2 * hit + false + missed),
-        "accuracy": _ratio(hit + right, len(labels)),
-        "brier": float(np.mean((probability - labels) ** 2)),
-        "ece": expected_calibration_error(labels, probability),
-    }
+    once = np.ones((1, len(labels)))
+    return {name: float(value[0]) for name, value in _figures(labels, probability, threshold, once).items()}
 
 
 def confusion(labels: NDArray[np.int32], probability: Floats, threshold: float) -> NDArray[np.int64]:
@@ -91,11 +81,38 @@ def bootstrapped(
         seed: Decides which patients are drawn.
     """
     measured = figures(labels, probability, threshold)
-    drawn = [
-        figures(labels[rows], probability[rows], threshold)
-        for rows in resampled(patients, resamples=resamples, seed=seed)
-    ]
-    return {name: _estimate(value, [each[name] for each in drawn]) for name, value in measured.items()}
+    drawn: dict[str, list[float]] = {name: [] for name in measured}
+    for times in _drawn(patients, resamples=resamples, seed=seed):
+        for name, values in _figures(labels, probability, threshold, times).items():
+            drawn[name] += values.tolist()
+    found = {name: _estimate(value, drawn[name]) for name, value in measured.items()}
+    called, positive = probability >= threshold, labels == 1
+    shares = {"recall": positive, "specificity": ~positive, "precision": called, "accuracy": np.ones(len(labels), bool)}
+    for name, rows in shares.items():
+        if measured[name] in {0.0, 1.0}:
+            found[name] = certain_share(measured[name], np.asarray(patients)[rows].tolist())
+    return found
+
+
+def proportion(part: int, whole: int) -> Estimate:
+    """The share of some independent trials, with its interval (Wilson 1927); NaN without a trial."""
+    if not whole:
+        return Estimate(np.nan, np.nan, np.nan)
+    interval = binomtest(part, whole).proportion_ci(method="wilson")
+    return Estimate(part / whole, float(interval.low), float(interval.high))
+
+
+def certain_share(value: float, patients: Sequence[str]) -> Estimate:
+    """A share of images that is 0 or 1, with its interval.
+
+    The images of a patient are not independent, so each patient counts as one trial.
+
+    Args:
+        value: 0 or 1.
+        patients: Who each image shows that the share is of.
+    """
+    whole = len(set(patients))
+    return proportion(round(value * whole), whole)
 
 
 def estimate(
@@ -163,14 +180,60 @@ def by_group(
     return {str(name): evaluate(keys == name) for name in np.unique(keys)}
 
 
+def _figures(labels: NDArray[np.int32], probability: Floats, threshold: float, times: Floats) -> dict[str, Floats]:
+    """Every figure of merit of many samples at once, float64 [B]; scikit-learn takes milliseconds for each of them.
+
+    Args:
+        labels: int32 [N].
+        probability: float64 [N].
+        threshold: Positive from this probability on.
+        times: float64 [B, N], how often each image is in each sample.
+    """
+    called, positive = probability >= threshold, labels == 1
+    hit, false, missed, right = (
+        times @ rows.astype(np.float64)
+        for rows in (called & positive, called & ~positive, ~called & positive, ~called & ~positive)
+    )
+    total = times.sum(1)
+    bins = np.eye(_BINS)[np.minimum((probability * _BINS).astype(int), _BINS - 1)]
+    # Images of one probability stand together, the largest first.
+    order = np.argsort(-probability, kind="stable")
+    starts = np.flatnonzero(np.diff(probability[order], prepend=np.inf))
+    hits, falses = (np.add.reduceat(times[:, order] * rows[order], starts, axis=1) for rows in (positive, ~positive))
+    hits_so_far, falses_so_far = hits.cumsum(1), falses.cumsum(1)
+    below = falses_so_far[:, -1:] - falses_so_far + falses / 2
+    precisions = hits_so_far / np.maximum(hits_so_far + falses_so_far, 1)
+    both = np.where((hit + missed > 0) & (false + right > 0), 1.0, np.nan)
+    return {
+        "auroc": both * _ratios((hits * below).sum(1), (hit + missed) * (false + right)),
+        "auprc": both * _ratios((hits * precisions).sum(1), hit + missed),
+        "recall": _ratios(hit, hit + missed),
+        "specificity": _ratios(right, right + false),
+        "precision": _ratios(hit, hit + false),
+        "f1": _ratios(2 * hit, 2 * hit + false + missed),
+        "accuracy": _ratios(hit + right, total),
+        "brier": _ratios(times @ (probability - labels) ** 2, total),
+        "ece": _ratios(np.abs(times @ (bins * (probability - labels)[:, None])).sum(1), total),
+    }
+
+
+def _drawn(patients: Sequence[str], *, resamples: int, seed: int) -> Iterator[Floats]:
+    """The samples of `resampled`, some at a time: float64 [B, N], how often each image is in each of them."""
+    several = max(1, 1_000_000 // len(patients))
+    rows = resampled(patients, resamples=resamples, seed=seed)
+    for start in range(0, resamples, several):
+        some = islice(rows, min(several, resamples - start))
+        yield np.stack([np.bincount(each, minlength=len(patients)) for each in some]).astype(np.float64)
+
+
 def _estimate(value: float, drawn: Sequence[float]) -> Estimate:
     finite = np.asarray(drawn)[np.isfinite(drawn)]
     low, high = np.percentile(finite, (2.5, 97.5)) if len(finite) else (np.nan, np.nan)
     return Estimate(value, float(low), float(high))
 
 
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else np.nan
+def _ratios(parts: Floats, wholes: Floats) -> Floats:
+    return np.divide(parts, wholes, out=np.full(len(parts), np.nan), where=wholes > 0)
 
 
 def measure(

@@ -21,7 +21,7 @@ def bench(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            parser=options.input_path,
+            parser=options.path,
             metavar="[FILE|FOLDER]...",
             help="Radiographs to measure with, at most 16 of them.",
             show_default="a synthetic JPEG",

@@ -8,7 +8,7 @@ import typer
 from cxr_edge.runtime.providers import Provider as ProviderName
 
 
-def input_path(text: str | Path) -> Path:
+def path(text: str | Path) -> Path:  # its name is what help and messages call the type
     """Read a path; an empty one would mean the current folder, and is mostly an unset variable."""
     if text == "":
         raise typer.BadParameter("an empty path; is a variable unset? The current folder is .")
@@ -19,7 +19,7 @@ Inputs = Annotated[
     list[Path],
     typer.Argument(
         metavar="FILE|FOLDER",
-        parser=input_path,
+        parser=path,
         help="JPEG, PNG, TIFF, BMP or DICOM; folders are searched with their sub-folders.",
         show_default=False,
     ),

@@ -10,15 +10,7 @@ from cxr_edge.text import printable
 
 
 def scan(
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(
-            parser=options.input_path,
-            metavar="FILE|FOLDER",
-            help="JPEG, PNG, TIFF, BMP or DICOM; folders.",
-            show_default=False,
-        ),
-    ],
+    inputs: options.Inputs,
     out: Annotated[Path, typer.Option(help="Folder of the results; an earlier scan in it goes on.")],
     explain: Annotated[
         Literal["none", "gradcam", "lime", "both"], typer.Option(help="Which explanations; lime takes seconds each.")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from cxr_edge.api import load
-from cxr_train.audit.setting import Setting
+from cxr_train.audit.answers import Setting
 from cxr_train.dataset import Images, Sample
 from tiny import BIAS, SCALE, TinyNetwork
 

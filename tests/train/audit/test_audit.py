@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from cxr_edge.errors import UsageError
-from cxr_train.audit.audit import Plan, audit
-from cxr_train.audit.bars import BARS, Bar
-from cxr_train.audit.originals import pair_up
-from cxr_train.audit.record import plain, read_record
+from cxr_edge.files import MARKER, STAMP
+from cxr_train.audit import Plan, audit
+from cxr_train.audit.record import BARS, Bar, plain, read_record
+from cxr_train.audit.refusals import pair_up
 from cxr_train.cli import app
 
 DATA = Path(__file__).parents[2] / "data"
@@ -66,6 +66,11 @@ def test_the_page_is_whole_and_asks_nobody(folder, record):
         assert bar["what"].replace("'", "&#39;") in page
     assert "not measured" in page
     assert "nan" not in re.sub(r"data:\S+", "", page).lower().split()
+
+
+def test_what_it_draws_is_never_taken_for_an_input(folder):
+    assert (folder / "figures" / MARKER).is_file()
+    assert all(STAMP in path.read_bytes()[:256] for path in (folder / "figures").glob("picture-*.jpg"))
 
 
 def test_another_audit_stands_beside_and_a_foreign_one_is_named_as_such(record, kermany, tiny_bundle, tmp_path):

@@ -1,20 +1,63 @@
-"""How well the classes are told apart: at every operating point, and group by group."""
+"""How well the classes are told apart, whether stated probabilities come true, and what else the score follows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
+import cv2
 import numpy as np
-from sklearn.metrics import roc_curve
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score, roc_curve
 
-from cxr_train.audit.answers import Rows
-from cxr_train.audit.attributes import SHARPNESS, SIZE, Attribute
-from cxr_train.audit.setting import Setting
-from cxr_train.metrics import Estimate, bootstrapped, confusion
+from cxr_train.audit.answers import Rows, Setting
+from cxr_train.dataset import Images
+from cxr_train.metrics import Estimate, Floats, bootstrapped, confusion, expected_calibration_error
 
+SIZE, SHARPNESS = "native size (megapixels)", "sharpness (variance of the Laplacian)"
 _CURVE_POINTS = 200
+_BINS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Attribute:
+    """A number that each image has and that says nothing about the lungs.
+
+    Attributes:
+        name: What it is.
+        values: float64 [N].
+    """
+
+    name: str
+    values: Floats
+
+    @property
+    def short(self) -> str:
+        """The name without the unit."""
+        return self.name.partition(" (")[0]
+
+    @property
+    def varies(self) -> bool:
+        """Whether the images differ in it at all."""
+        return len(np.unique(self.values)) > 1
+
+
+def attributes(images: Images) -> tuple[Attribute, ...]:
+    """Measures images.
+
+    Size and shape are those of the files; the rest is measured on the network's input in grey levels. Copies that were
+    brought to one size no longer carry the first two.
+    """
+    pixels = images.pixels
+    size = images.sizes.astype(np.float64)
+    return (
+        Attribute(SIZE, size.prod(1) / 1e6),
+        Attribute("aspect ratio (width by height)", size[:, 1] / size[:, 0]),
+        Attribute(SHARPNESS, np.array([cv2.Laplacian(each, cv2.CV_64F).var() for each in pixels])),
+        Attribute("brightness (mean)", np.array([each.mean() for each in pixels], np.float64)),
+        Attribute("contrast (standard deviation)", np.array([each.std() for each in pixels], np.float64)),
+    )
 
 
 @dataclass(frozen=True)
@@ -32,10 +75,6 @@ class Point:
     shipped: bool
     metrics: dict[str, Estimate]
     confusion: list[list[int]]
-
-    def to_json(self) -> dict[str, Any]:
-        """The point by name of its parts."""
-        return {**vars(self), "metrics": {name: each.to_json() for name, each in self.metrics.items()}}
 
 
 @dataclass(frozen=True)
@@ -60,11 +99,6 @@ class Group:
     recall: Estimate
     specificity: Estimate
 
-    def to_json(self) -> dict[str, Any]:
-        """The group by name of its parts."""
-        estimates = {name: getattr(self, name).to_json() for name in ("auroc", "recall", "specificity")}
-        return {**vars(self), **estimates}
-
 
 @dataclass(frozen=True)
 class Discrimination:
@@ -81,15 +115,6 @@ class Discrimination:
     groups: tuple[Group, ...]
     curve: list[list[float]]
     note: str | None
-
-    def to_json(self) -> dict[str, Any]:
-        """All of it by name."""
-        return {
-            "points": {name: point.to_json() for name, point in self.points.items()},
-            "groups": [group.to_json() for group in self.groups],
-            "curve": self.curve,
-            "note": self.note,
-        }
 
 
 def discriminate(setting: Setting, known: tuple[Attribute, ...]) -> Discrimination:
@@ -157,3 +182,90 @@ def _figures(setting: Setting, rows: Rows, threshold: float) -> dict[str, Estima
         resamples=setting.resamples,
         seed=setting.seed,
     )
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The images with a probability in one tenth of the scale.
+
+    Attributes:
+        images: How many.
+        stated: The mean of their probabilities.
+        observed: The share of them that is of the positive class.
+    """
+
+    images: int
+    stated: float
+    observed: float
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How far stated probabilities are from observed shares.
+
+    Attributes:
+        ece: Expected calibration error, 15 bins of equal width (Naeini et al. 2015).
+        mean_stated: By class, the mean probability of the positive label.
+        bins: What the reliability diagram shows; bins without an image are left out.
+    """
+
+    ece: Estimate
+    mean_stated: dict[str, float]
+    bins: tuple[Bin, ...]
+
+
+def reliability(setting: Setting) -> Reliability:
+    """Measures the calibration of a bundle."""
+    labels, probability = setting.labels, setting.answers.probability
+    place = np.minimum((probability * _BINS).astype(int), _BINS - 1)
+    bins = tuple(
+        Bin(int(rows.sum()), float(probability[rows].mean()), float(labels[rows].mean()))
+        for rows in (place == each for each in range(_BINS))
+        if rows.any()
+    )
+    return Reliability(
+        setting.estimate(
+            lambda rows: expected_calibration_error(labels[rows], probability[rows]), np.ones(len(labels), bool)
+        ),
+        {name: float(probability[rows].mean()) for name, rows in setting.classes.items()},
+        bins,
+    )
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """One attribute of the images against their class and their score.
+
+    Attributes:
+        attribute: Its name.
+        auroc: How well it alone tells the classes apart, whichever way round, 0.5 to 1.
+        correlation: By class, Spearman's rank correlation with the log-odds.
+    """
+
+    attribute: str
+    auroc: float
+    correlation: dict[str, Estimate]
+
+
+def spearman(one: Floats, other: Floats) -> float:
+    """Rank correlation of two values [N] (Spearman 1904), ties sharing their mean rank; NaN where one is constant."""
+    return float(spearmanr(one, other).statistic) if np.ptp(one) and np.ptp(other) else np.nan
+
+
+def shortcuts(setting: Setting, known: tuple[Attribute, ...]) -> tuple[Shortcut, ...]:
+    """Correlates the score with each attribute that varies."""
+    out = []
+    for attribute in known:
+        if not attribute.varies:
+            continue
+        alone = float(roc_auc_score(setting.labels, attribute.values))
+        correlation = {}
+        for name, rows in setting.classes.items():
+            values, scores = attribute.values[rows], setting.answers.logodds[rows]
+
+            def measure(drawn: NDArray[np.intp], values: Floats = values, scores: Floats = scores) -> float:
+                return spearman(values[drawn], scores[drawn])
+
+            correlation[name] = setting.estimate(measure, rows)
+        out.append(Shortcut(attribute.name, max(alone, 1 - alone), correlation))
+    return tuple(out)

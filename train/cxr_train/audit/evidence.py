@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.explanation.lungs import measure_evidence
+from cxr_edge.explanation.rendering import Picture, grey_picture, heat, outline, tint, to_jpeg
+from cxr_edge.files import write_atomically
+from cxr_edge.reading.radiograph import Radiograph, Source
 from cxr_edge.results.outcomes import Prediction
-from cxr_train.audit.answers import Levels
-from cxr_train.audit.setting import LUNG, UNKNOWN, Setting
-from cxr_train.metrics import Estimate
+from cxr_train.audit.answers import LUNG, UNKNOWN, Setting
+from cxr_train.metrics import Estimate, dice
+from cxr_train.perturbations import Levels
 
 Weights = NDArray[np.float32]
+_SIDE = 320
+_LUNG = (255, 220, 60)  # BGR: light blue, told apart from both maps
+_MISTAKES = 3
+_RANKS = {"the least": 0.0, "the median": 0.5, "the most": 1.0}
 
 
 @dataclass(frozen=True)
@@ -58,14 +68,8 @@ class ClassEvidence:
 
     def to_json(self) -> dict[str, Any]:
         """All of it by name; the single images without their place in the folder."""
-        return {
-            "images": self.images,
-            "explained": self.explained,
-            "means": {name: each.to_json() for name, each in self.means.items()},
-            "below": self.below,
-            "gradcam": [each.gradcam for each in self.shares],
-            "lime": [each.lime for each in self.shares],
-        }
+        single = {name: [getattr(each, name) for each in self.shares] for name in ("gradcam", "lime")}
+        return {name: value for name, value in vars(self).items() if name != "shares"} | single
 
 
 def smooth(cells: Weights, height: int, width: int) -> Weights:
@@ -131,7 +135,7 @@ def _shares(setting: Setting, label: str, row: int, mask: Levels, explained: boo
     shape = (cells.shape[0], cells.shape[1])
     height, width = mask.shape
     lungs = (mask == LUNG).astype(np.float32)
-    outline = cv2.resize(lungs, shape[::-1], interpolation=cv2.INTER_AREA)
+    outlined = cv2.resize(lungs, shape[::-1], interpolation=cv2.INTER_AREA)
     lime = explainer.lime.explain(pixels, label) if explained else None
     return Shares(
         row=row,
@@ -139,5 +143,143 @@ def _shares(setting: Setting, label: str, row: int, mask: Levels, explained: boo
         gradcam=inside(smooth(cells, height, width), mask),
         lime=np.nan if lime is None else inside(np.maximum(lime.superpixels.spread(lime.coefficients), 0), mask),
         bound=bound(mask, shape),
-        outline=inside(smooth(outline, height, width), mask),
+        outline=inside(smooth(outlined, height, width), mask),
     )
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """How far the outline that `explain` uses can be trusted.
+
+    Attributes:
+        images: How many have a human mask.
+        dice: Mean Dice coefficient, over the pixels that the human mask does not leave open.
+        doubted: How many images `explain` finds no pair of lungs in.
+        stated: By class, the mean share of Grad-CAM inside the lungs that `explain` states.
+        off: Mean absolute difference between that and the share inside the human mask.
+    """
+
+    images: int
+    dice: Estimate
+    doubted: int
+    stated: dict[str, Estimate]
+    off: Estimate
+
+
+def outlines(setting: Setting, where: Mapping[str, ClassEvidence] | None) -> Outlines | None:
+    """Outlines the lungs of every image with a human mask; None without masks, or if the bundle outlines nothing.
+
+    Args:
+        setting: What is audited.
+        where: The evidence inside the human masks.
+    """
+    explainer, masked = setting.model.explainer, setting.masked
+    if where is None or setting.masks is None or explainer.lungs is None or not masked.any():
+        return None
+    found = np.zeros(setting.masks.shape, bool)
+    stated, human = np.full(len(masked), np.nan), np.full(len(masked), np.nan)
+    doubted = 0
+    for label, evidence in where.items():
+        for each in evidence.shares:
+            drawn = explainer.lungs.outline(setting.images.pixels[each.row].astype(np.float32))
+            saliency = explainer.gradcam.explain(predict_one(setting, each.row).features, label)
+            share = measure_evidence(drawn, label, saliency, None).saliency
+            found[each.row] = drawn.mask
+            doubted += drawn.implausible is not None
+            stated[each.row], human[each.row] = np.nan if share is None else share, each.gradcam
+    return Outlines(
+        images=int(masked.sum()),
+        dice=setting.mean(dice(found[masked], setting.masks[masked]), masked),
+        doubted=doubted,
+        stated={name: setting.mean(stated[masked & rows], masked & rows) for name, rows in setting.classes.items()},
+        off=setting.mean(np.abs(stated - human)[masked], masked),
+    )
+
+
+@dataclass(frozen=True)
+class GalleryPicture:
+    """A picture of the gallery.
+
+    Attributes:
+        heading: The heading it stands under.
+        path: The file: the radiograph, its Grad-CAM and, where computed, its LIME explanation side by side.
+        caption: What it shows.
+    """
+
+    heading: str
+    path: Path
+    caption: str
+
+
+def draw_gallery(setting: Setting, where: Mapping[str, ClassEvidence], folder: Path) -> tuple[GalleryPicture, ...]:
+    """Draws the gallery into a folder.
+
+    Args:
+        setting: What is audited.
+        where: The evidence of its images.
+        folder: Where the pictures go.
+    """
+    lime = any(each.explained for each in where.values())
+    out: list[GalleryPicture] = []
+    for heading, label, row, caption in (*_ranked(setting, where), *_mistakes(setting)):
+        path = folder / f"picture-{len(out) + 1:02}.jpg"
+        write_atomically(path, to_jpeg(_picture(setting, row, label, lime=lime), quality=88))
+        out.append(GalleryPicture(heading, path, caption))
+    return tuple(out)
+
+
+def _ranked(setting: Setting, where: Mapping[str, ClassEvidence]) -> Iterator[tuple[str, str, int, str]]:
+    for label, found in where.items():
+        known = sorted((each for each in found.shares if each.gradcam == each.gradcam), key=lambda each: each.gradcam)
+        if not known:
+            continue
+        for rank, quantile in _RANKS.items():
+            each = known[round(quantile * (len(known) - 1))]
+            lime = "" if np.isnan(each.lime) else f", {each.lime:.0%} of LIME's positive weight"
+            caption = f"{each.gradcam:.0%} of Grad-CAM{lime} ({rank}; lungs are {each.lungs:.0%} of the picture)"
+            yield (
+                f"Evidence for {label} inside the lungs: the least, the median and the most of {len(known)} images",
+                label,
+                each.row,
+                f"{_name(setting, each.row)}: {caption}",
+            )
+
+
+def _mistakes(setting: Setting) -> Iterator[tuple[str, str, int, str]]:
+    probability = setting.answers.probability
+    called = probability >= setting.threshold
+    names = list(setting.classes)
+    for truth, name in enumerate(names):
+        wrong = np.flatnonzero((setting.labels == truth) & (called != (truth == 1)))
+        surest = wrong[np.argsort(probability[wrong] if truth else -probability[wrong], kind="stable")][:_MISTAKES]
+        for row in surest.tolist():
+            answered = names[1 - truth]
+            yield (
+                f"{name} called {answered}: the surest of {len(wrong)} mistakes",
+                answered,
+                row,
+                f"{_name(setting, row)}: probability {probability[row]:.3f}, the maps show what speaks for {answered}",
+            )
+
+
+def _picture(setting: Setting, row: int, label: str, *, lime: bool) -> Picture:
+    explainer, pixels = setting.model.explainer, setting.images.pixels[row]
+    source = Source(None, "array", pixels.shape[1], pixels.shape[0], 8)
+    grey, _ = grey_picture(Radiograph(pixels, 255.0, source), smallest=_SIDE, largest=_SIDE)
+    height, width = grey.shape[:2]
+    saliency = explainer.gradcam.explain(predict_one(setting, row).features, label)
+    panels = [grey, heat(grey, saliency.upsample(height, width))]
+    if lime:
+        explained = explainer.lime.explain(pixels.astype(np.float32), label)
+        weights = explained.coefficients / max(float(np.abs(explained.coefficients).max()), 1e-12)
+        painted = explained.superpixels.paint(weights).astype(np.float32)
+        panels.append(tint(grey, cv2.resize(painted, (width, height), interpolation=cv2.INTER_NEAREST)))
+    if setting.masks is not None and setting.masked[row]:
+        lungs = (setting.masks[row] == LUNG).astype(np.uint8)
+        region = cv2.resize(lungs, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+        panels = [panels[0], *(outline(panel, region, _LUNG) for panel in panels[1:])]
+    return np.hstack(panels)
+
+
+def _name(setting: Setting, row: int) -> str:
+    return setting.images.samples[row].path.name

@@ -1,4 +1,4 @@
-"""What the gate refuses: radiographs, which it should answer, and other pictures, which it should not."""
+"""What the gate refuses of radiographs and of other pictures, and whether full-size originals are answered alike."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cxr_edge.errors import InputError, UsageError
 from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.reading.decode import read_radiograph
 from cxr_edge.reading.discovery import Discovery
-from cxr_train.audit.answers import Answers, answer
-from cxr_train.audit.setting import Setting
+from cxr_train.audit.answers import Answers, Setting, answer
+from cxr_train.dataset import LABELS, SPLITS, SUFFIXES
+from cxr_train.metrics import proportion
 
-_Z95 = 1.959964
 _SURE = 0.9
 
 
@@ -39,12 +39,9 @@ class Refusals:
     sure: int
 
     def to_json(self) -> dict[str, Any]:
-        """All of it by name, with the share that is refused and its interval."""
-        share = None
-        if self.refused is not None and self.pictures:
-            low, high = wilson(self.refused, self.pictures)
-            share = {"value": self.refused / self.pictures, "low": low, "high": high}
-        return {**vars(self), "share": share}
+        """All of it by name, with the share that is refused; these pictures belong to no patient."""
+        known = self.refused is not None and self.pictures
+        return {**vars(self), "share": proportion(self.refused or 0, self.pictures).to_json() if known else None}
 
 
 @dataclass(frozen=True)
@@ -76,14 +73,6 @@ class GateReport:
             "all_others": _total("all other pictures", self.others).to_json() if self.others else None,
             "scores": self.scores,
         }
-
-
-def wilson(part: int, whole: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927), for counts of pictures that belong to no patient."""
-    share, square = part / whole, _Z95**2
-    middle = (share + square / (2 * whole)) / (1 + square / whole)
-    half = _Z95 / (1 + square / whole) * np.sqrt(share * (1 - share) / whole + square / (4 * whole**2))
-    return float(max(0.0, middle - half)), float(min(1.0, middle + half))
 
 
 def check_others(folder: Path) -> list[Path]:
@@ -151,3 +140,67 @@ def _total(kind: str, parts: tuple[Refusals, ...]) -> Refusals:
 
 def _scores(answers: list[Answers]) -> list[float]:
     return [float(score) for each in answers if each.gate is not None for score in each.gate]
+
+
+@dataclass(frozen=True)
+class Originals:
+    """The answers to originals beside those to their copies.
+
+    Attributes:
+        pairs: How many.
+        same: How many get the same label at the shipped operating point.
+        median: Median absolute difference of the probability.
+        largest: The largest.
+        moved: Mean absolute difference of the log-odds.
+        refused: How many of the originals the gate refuses; None without a gate.
+    """
+
+    pairs: int
+    same: int
+    median: float
+    largest: float
+    moved: float
+    refused: int | None
+
+
+def pair_up(originals: Path, data: Path) -> list[tuple[Path, Path]]:
+    """Finds the copy ``data/<split>/<label>/<name>`` of each ``originals/<label>/<name>``.
+
+    Raises:
+        UsageError: No original has a copy.
+    """
+    pairs = []
+    for label in LABELS:
+        folder = originals / label
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            copies = [data / split / label / path.name for split in SPLITS]
+            copy = next((each for each in copies if each.is_file()), None)
+            if path.suffix.lower() in SUFFIXES and copy is not None:
+                pairs.append((path, copy))
+    if not pairs:
+        raise UsageError(
+            f"{originals}: no file has a copy of the same name in {data}; expected {{{'|'.join(LABELS)}}}/<name> in it"
+        )
+    return pairs
+
+
+def compare_originals(setting: Setting, pairs: list[tuple[Path, Path]]) -> Originals:
+    """Asks the bundle about both of each pair."""
+    spec = setting.model.bundle.manifest.input
+    full, copies = (
+        answer(
+            setting.model,
+            np.stack([to_input(read_radiograph(path), height=spec.height, width=spec.width) for path in paths]),
+        )
+        for paths in zip(*pairs, strict=True)
+    )
+    gap = np.abs(full.probability - copies.probability)
+    same = (full.probability >= setting.threshold) == (copies.probability >= setting.threshold)
+    return Originals(
+        pairs=len(pairs),
+        same=int(same.sum()),
+        median=float(np.median(gap)),
+        largest=float(gap.max()),
+        moved=float(np.abs(full.logodds - copies.logodds).mean()),
+        refused=None if full.refused is None else int(full.refused.sum()),
+    )

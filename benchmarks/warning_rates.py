@@ -1,7 +1,7 @@
-"""How often what speaks against an answer is said rightly: false alarms of the exposure warnings, worth of --tta.
+"""How often a warning is right: false alarms of the exposure warnings, accuracy where test-time augmentation warns.
 
-python benchmarks/doubts.py [--split test] [--step N] prints both, with what test-time augmentation costs. Exposure is
-judged on train, where its limits come from, and on the split; accuracy on the split alone.
+python benchmarks/warning_rates.py [--split test] [--step N] [--quick] prints both, with what test-time augmentation
+costs. Exposure is judged on train, where its limits come from, and on the split; accuracy on the split alone.
 """
 
 from pathlib import Path
@@ -9,9 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from common import alternate, model_for, parser, table
-from cxr_edge.api import Model
-from cxr_edge.reading.decode import read_radiograph
+from common import alternate, model_for, parser, share, table
+from cxr_edge import Model, read_radiograph
 from cxr_edge.reading.image_quality import exposure_warnings, looks
 
 
@@ -30,7 +29,7 @@ def worth(model: Model, files: list[Path]) -> list[list[object]]:
     firm = np.array([not answer.spread.label_changed_by for answer in answers])
     width = np.array([answer.spread.highest - answer.spread.lowest for answer in answers])
     return [
-        [name, kept.sum(), f"{right[kept].mean():.3f}" if kept.any() else "-", f"{np.median(width[kept]):.4f}"]
+        [name, kept.sum(), share(int(right[kept].sum()), int(kept.sum())), f"{np.median(width[kept]):.4f}"]
         for name, kept in (("label stands", firm), ("label turns", ~firm))
         if kept.any()
     ]
@@ -41,17 +40,14 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--split", default="test")
     options.add_argument("--step", type=int, default=1, help="take every so manieth radiograph")
-    options.add_argument("--rounds", type=int, default=20)
-    chosen = options.parse_args()
-    splits = {
-        name: sorted((chosen.data / "kermany224" / name).glob("*/*.jpeg"))[:: chosen.step]
-        for name in dict.fromkeys(("train", chosen.split))
-    }
+    options.number("--rounds", 20, quick=1)
+    chosen = options.read()
+    splits = {name: chosen.data.split(name)[:: chosen.step] for name in dict.fromkeys(("train", chosen.split))}
     rows = [[name, *exposure(files)] for name, files in splits.items()]
     table(["split", "radiographs", "warned about", "seen as inverted when they are"], rows)
 
     model = model_for(chosen)
-    augmented = Model(model.classifier, test_time_augmentation=True)
+    augmented = model_for(chosen, test_time_augmentation=True)
     table(["--tta", "radiographs", "accuracy", "median width"], worth(augmented, splits[chosen.split]))
 
     one = read_radiograph(splits[chosen.split][0])

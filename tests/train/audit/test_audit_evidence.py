@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from made_up import flat, setting_of
 
-from cxr_train.audit.evidence import bound, evidence, inside, smooth
-from cxr_train.audit.outlines import outlines
+from cxr_train.audit.evidence import bound, evidence, inside, outlines, smooth
 
 
 @pytest.fixture

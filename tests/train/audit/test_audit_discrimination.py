@@ -3,10 +3,7 @@ import pytest
 from made_up import flat
 from scipy.stats import spearmanr
 
-from cxr_train.audit.attributes import SIZE, attributes
-from cxr_train.audit.discrimination import discriminate
-from cxr_train.audit.reliability import reliability
-from cxr_train.audit.shortcuts import shortcuts, spearman
+from cxr_train.audit.discrimination import SIZE, attributes, discriminate, reliability, shortcuts, spearman
 
 
 @pytest.fixture
@@ -31,6 +28,8 @@ def test_operating_points_and_groups_are_counted(setting):
     assert np.isnan(groups["NORMAL, IM"].recall.value)
     assert groups["NORMAL, IM"].auroc.value == 1  # against all four of PNEUMONIA
     assert groups["PNEUMONIA, IM"].recall.value == 0.5  # 150 and 119
+    certain = groups["NORMAL, IM"].specificity  # two patients of two: Wilson's interval has a width
+    assert (certain.low, certain.high) == (pytest.approx(0.3424, abs=1e-4), 1)
     assert "224x224" in found.note
     quartiles = [each for each in found.groups if each.by == "sharpness"]
     assert [each.images for each in quartiles] == [2, 2, 2, 2]
