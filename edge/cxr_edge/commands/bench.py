@@ -70,7 +70,7 @@ def bench(
         Path | None,
         typer.Option(metavar="FILE.png", help="Draw the latency of predict against batch size.", show_default=False),
     ] = None,
-    bundle: options.Bundle = None,
+    bundle: options.BundleOption = None,
 ) -> None:
     """Measure latency and throughput of predictions and explanations on this machine.
 

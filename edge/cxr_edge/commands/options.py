@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cxr_edge.runtime.providers import Provider as ProviderName
+from cxr_edge.runtime.providers import Provider
 
 
 def path(text: str | Path) -> Path:  # its name is what help and messages call the type
@@ -24,11 +24,11 @@ Inputs = Annotated[
         show_default=False,
     ),
 ]
-Bundle = Annotated[
+BundleOption = Annotated[
     Path | None, typer.Option("--bundle", help="Folder of another bundle than the installed one.", show_default=False)
 ]
-Provider = Annotated[
-    ProviderName,
+ProviderOption = Annotated[
+    Provider,
     typer.Option(help="Where to compute. auto takes CUDA if it starts, else the CPU; the others run there or fail."),
 ]
 Threads = Annotated[
@@ -39,7 +39,7 @@ Threads = Annotated[
         show_default="the cores this process may use",
     ),
 ]
-Precision = Annotated[str, typer.Option(metavar="fp32|int8", help="Which of the bundle's networks.")]
+PrecisionOption = Annotated[str, typer.Option(metavar="fp32|int8", help="Which of the bundle's networks.")]
 TestTimeAugmentation = Annotated[
     bool,
     typer.Option(
@@ -49,7 +49,7 @@ TestTimeAugmentation = Annotated[
     ),
 ]
 NoGate = Annotated[bool, typer.Option("--no-gate", help="Answer even what looks like no chest radiograph.")]
-OperatingPoint = Annotated[
+OperatingPointOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Decision threshold to use.", show_default="the bundle's default")
 ]
 OutputMode = Annotated[

@@ -18,11 +18,11 @@ _RANGE = len("0.0000 to 1.0000")
 def predict(
     paths: options.Inputs,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per input, in input order.")] = False,
-    bundle: options.Bundle = None,
-    provider: options.Provider = "auto",
+    bundle: options.BundleOption = None,
+    provider: options.ProviderOption = "auto",
     threads: options.Threads = None,
-    precision: options.Precision = "fp32",
-    operating_point: options.OperatingPoint = None,
+    precision: options.PrecisionOption = "fp32",
+    operating_point: options.OperatingPointOption = None,
     test_time_augmentation: options.TestTimeAugmentation = False,
     no_gate: options.NoGate = False,
 ) -> None:
