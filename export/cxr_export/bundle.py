@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -295,8 +295,6 @@ def _describe(network: Exportable, dataset: Dataset, version: str) -> dict[str, 
 def _tools() -> dict[str, str]:
     found = {}
     for package in _PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):  # tensorflow and tensorflow-cpu stand for each other
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:  # tensorflow and tensorflow-cpu stand for each other
-            continue
     return found

@@ -25,7 +25,7 @@ class Dataset:
         licence: Under which terms it may be used.
         citation: What its authors ask to be cited.
         population: Whose radiographs these are.
-        labelling: Who called them normal or pneumonia, and on what grounds.
+        labelling: Who called them normal or pneumonia, and from what.
         scope: The limits of the population that DICOM files can be held against; None sets none.
     """
 

@@ -6,11 +6,14 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cxr_edge.errors import CxrEdgeError
+
+if TYPE_CHECKING:
+    from cxr_edge.bundle.bundle import Bundle
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,12 +64,11 @@ def bundle(
 @app.command()
 def verify(bundle: BundleFolder, run: RunFolder, data: Data = None, split: Split = "test") -> None:
     """Compare a bundle with the Keras network it was made from, on 64 radiographs and on noise."""
-    from cxr_edge.bundle.bundle import Bundle
     from cxr_export.bundle import ParityError
     from cxr_export.bundle import verify as compare
     from cxr_export.convert import Exportable
 
-    opened = Bundle.open(bundle)
+    opened = _open(bundle)
     network = Exportable.open(run)
     report = compare(opened, network, data=network.run.data_folder(data), split=split)
     _say(report.to_json())
@@ -81,10 +83,9 @@ def quantize(
     split: Split = "test",
 ) -> None:
     """Add an int8 classifier to a bundle, with the loss it costs."""
-    from cxr_edge.bundle.bundle import Bundle
     from cxr_export.int8 import quantize_bundle
 
-    _say(quantize_bundle(Bundle.open(bundle), data=data, split=split).to_json())
+    _say(quantize_bundle(_open(bundle), data=data, split=split).to_json())
 
 
 @app.command()
@@ -93,10 +94,9 @@ def calibrate(
     calibration: Annotated[Path, typer.Option(help="What cxr-train calibrate --bundle BUNDLE --out FILE wrote.")],
 ) -> None:
     """Put another temperature and other operating points into a bundle; quantize and audit it again afterwards."""
-    from cxr_edge.bundle.bundle import Bundle
     from cxr_export.attach import recalibrate
 
-    _say(recalibrate(Bundle.open(bundle), calibration).to_json())
+    _say(recalibrate(_open(bundle), calibration).to_json())
 
 
 @app.command()
@@ -105,10 +105,9 @@ def gate(
     data: Annotated[Path, typer.Option(help="The Kaggle folder: learned from and chosen on its train.")],
 ) -> None:
     """Have a bundle refuse what is no chest radiograph."""
-    from cxr_edge.bundle.bundle import Bundle
     from cxr_export.gate import add_gate
 
-    _say(add_gate(Bundle.open(bundle), data=data).to_json())
+    _say(add_gate(_open(bundle), data=data).to_json())
 
 
 @app.command()
@@ -117,10 +116,9 @@ def lungs(
     run: Annotated[Path, typer.Option(help="A folder written by cxr-train lungs.")],
 ) -> None:
     """Have a bundle outline the lungs, so that explanations say how much of the evidence lies in them."""
-    from cxr_edge.bundle.bundle import Bundle
     from cxr_export.attach import add_lungs
 
-    _say(add_lungs(Bundle.open(bundle), run=run).to_json())
+    _say(add_lungs(_open(bundle), run=run).to_json())
 
 
 @app.command()
@@ -129,10 +127,9 @@ def split(
     data: Annotated[Path, typer.Option(help="The Kaggle folder that it was trained on.")],
 ) -> None:
     """Have a bundle of an earlier export state which patients were held out."""
-    from cxr_edge.bundle.bundle import Bundle
     from cxr_export.attach import add_split
 
-    found = add_split(Bundle.open(bundle), data=data)
+    found = add_split(_open(bundle), data=data)
     _say({"seed": found.seed, "learned": len(found.learned), "held_out": len(found.held_out)})
 
 
@@ -142,10 +139,9 @@ def upgrade(
     version: Annotated[str, typer.Option(help="The bundle's new version.")],
 ) -> None:
     """Write a bundle of an earlier release anew: same weights and answers, present schema, complete self-test."""
-    from cxr_edge.bundle.bundle import Bundle
     from cxr_export.attach import upgrade_bundle
 
-    _say(upgrade_bundle(Bundle.open(bundle), version=version).to_json())
+    _say(upgrade_bundle(_open(bundle), version=version).to_json())
 
 
 @app.command()
@@ -154,10 +150,9 @@ def card(
     audit: Annotated[Path, typer.Option(help="The audit.json that cxr-train audit wrote for this bundle.")],
 ) -> None:
     """Have a bundle's model card quote an audit of it."""
-    from cxr_edge.bundle.bundle import Bundle
     from cxr_export.attach import add_audit
 
-    _say(add_audit(Bundle.open(bundle), audit))
+    _say(add_audit(_open(bundle), audit))
 
 
 def main() -> None:
@@ -168,6 +163,12 @@ def main() -> None:
     except CxrEdgeError as error:
         print(f"cxr-export: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
+
+
+def _open(folder: Path) -> Bundle:
+    from cxr_edge.bundle.bundle import Bundle  # NumPy behind it takes its time
+
+    return Bundle.open(folder)
 
 
 def _say(result: object) -> None:

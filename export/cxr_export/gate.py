@@ -23,8 +23,8 @@ from cxr_edge.runtime.networks import DESCRIPTOR
 from cxr_edge.runtime.sessions import open_session
 from cxr_export.bundle import changing
 from cxr_export.edits import IR_VERSION, answer, describing_tensors, with_descriptor
-from cxr_train.augmentation import Augmentation, augment
 from cxr_train.dataset import Images, Sample, find_samples, read_images, spread
+from cxr_train.perturbations import varied
 from cxr_train.split import Split, stored_split
 
 GATE_FILE = "gate.onnx"
@@ -32,19 +32,6 @@ IMAGES = (1500, 500)
 """Radiographs learned from and held out: with their copies about twice as many as channels; more cost time only."""
 HELD_OUT = 0.25
 """Share of the patients, where the network learned from none of them."""
-COPIES = Augmentation(
-    rotation=8,
-    scale=0.1,
-    shift=0.08,
-    exposure=0.3,
-    equalise=0.3,
-    resolution=0.3,
-    blur=0.3,
-    noise=0.3,
-    markers=0.3,
-    borders=0.3,
-)
-"""The same radiograph as another hospital might have sent it: what a gate has to let through."""
 QUANTILE = 0.995
 MARGIN = 1.2
 """Room above that quantile for devices and ages that neither the radiographs nor their copies stand for."""
@@ -221,9 +208,7 @@ def _samples(bundle: Bundle, samples: list[Sample]) -> tuple[list[Sample], list[
 def _with_copies(samples: list[Sample], *, height: int, width: int) -> Images:
     """Decodes radiographs; behind them stands one varied copy of each."""
     images = read_images(samples, height=height, width=width)
-    rng = np.random.default_rng(0)
-    copies = [augment(image, None, image, amount=COPIES, rng=rng)[0] for image in images.inputs]
-    pixels = np.concatenate([images.pixels, np.rint(copies).astype(np.uint8)])
+    pixels = np.concatenate([images.pixels, varied(images.pixels, seed=0)])
     return Images(images.samples * 2, pixels, images.unreadable, np.tile(images.sizes, (2, 1)))
 
 

@@ -14,12 +14,13 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, QDQQuantizer, QuantType, create_calibrator
+from onnxruntime.quantization import QDQQuantizer, QuantType, create_calibrator
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from sklearn.metrics import roc_auc_score
 
@@ -77,13 +78,13 @@ def quantize(fp32: bytes, pixels: NDArray[np.uint8], *, reduce_range: bool = Tru
         _correct_biases(corrected.graph, first.graph, means)
         return _quantized(corrected, ranges, reduce_range=reduce_range, **choice)
 
-    some = pixels[::2]
-    expected = _logodds(fp32, some)
-    float_layers = [
-        conv.name
-        for conv in _depthwise(model.graph)
-        if np.abs(_logodds(build(only=[conv.name]).SerializeToString(), some) - expected).mean() > TOLERATED_ERROR
-    ]
+    (expected,) = answer(fp32, pixels[::2], ["logodds"])
+
+    def error_of(layer: str) -> float:
+        (found,) = answer(build(only=[layer]).SerializeToString(), pixels[::2], ["logodds"])
+        return float(np.abs(found - expected).mean())
+
+    float_layers = [conv.name for conv in _depthwise(model.graph) if error_of(conv.name) > TOLERATED_ERROR]
     out = build(without=float_layers)
     drop_unused(out.graph)
     _keep_in_float(out.graph, float_layers)
@@ -91,14 +92,6 @@ def quantize(fp32: bytes, pixels: NDArray[np.uint8], *, reduce_range: bool = Tru
         _take_pixels_as_levels(out.graph)
     onnx.checker.check_model(out, full_check=True)
     return out.SerializeToString(), float_layers
-
-
-class _Batches(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no types
-    def __init__(self, pixels: NDArray[np.uint8]) -> None:
-        self._batches = batches_of(pixels)
-
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        return next(self._batches, None)
 
 
 def _shift_to_whole_levels(graph: onnx.GraphProto) -> tuple[str, float] | None:
@@ -139,7 +132,8 @@ def _ranges(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> TensorsData:
         source = Path(folder) / "model.onnx"
         onnx.save(model, source)
         calibrator = create_calibrator(source, _OPERATORS, augmented_model_path=str(Path(folder) / "augmented.onnx"))
-        calibrator.collect_data(_Batches(pixels))
+        batches = batches_of(pixels)
+        calibrator.collect_data(SimpleNamespace(get_next=lambda: next(batches, None)))
         return calibrator.compute_data()
 
 
@@ -214,21 +208,15 @@ def _depthwise(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
 def _keep_in_float(graph: onnx.GraphProto, convolutions: Iterable[str]) -> None:
     """Writes the activation behind a float convolution as Max and Min.
 
-    ONNX Runtime quantises a convolution between quantised neighbours when it loads the graph, per tensor, which ruins
-    depthwise layers; behind it, it looks for Clip and Relu only.
+    When ONNX Runtime loads a graph, it quantises every convolution between quantised neighbours, per tensor, which
+    ruins depthwise layers. It recognises such a convolution by the Clip or Relu behind it.
     """
     for conv in [node for node in graph.node if node.name in set(convolutions)]:
         activation = next(node for node in graph.node if conv.output[0] in node.input)
         if activation.op_type not in {"Clip", "Relu"}:
             continue
-        bounds = (
-            [("Max", 0.0)]
-            if activation.op_type == "Relu"
-            else [
-                (operator, float(constant(graph, name)))
-                for operator, name in zip(("Max", "Min"), activation.input[1:], strict=False)
-            ]
-        )
+        names = dict(zip(("Max", "Min"), activation.input[1:], strict=False)) if activation.op_type == "Clip" else {}
+        bounds = [(operator, float(constant(graph, name))) for operator, name in names.items()] or [("Max", 0.0)]
         place, name = list(graph.node).index(activation), conv.output[0]
         graph.node.remove(activation)
         for step, (operator, bound) in enumerate(bounds, start=1):
@@ -237,10 +225,6 @@ def _keep_in_float(graph: onnx.GraphProto, convolutions: Iterable[str]) -> None:
             set_constant(graph, node, 1, np.array(bound))
             graph.node.insert(place + step - 1, node)
             name = output
-
-
-def _logodds(model: bytes, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return answer(model, pixels, ["logodds"])[0]
 
 
 @dataclass(frozen=True)
@@ -304,8 +288,8 @@ def quantize_bundle(bundle: Bundle, *, data: Path, split: str = "test") -> Loss:
 
 def _compare(manifest: Manifest, fp32: bytes, int8: bytes, test: Images) -> dict[str, float]:
     threshold = manifest.operating_points.points[manifest.operating_points.default].threshold
-    outputs = ("logodds", "probability")
-    (before, p_before), (after, p_after) = (answer(model, test.pixels, outputs) for model in (fp32, int8))
+    both = (answer(model, test.pixels, ["logodds", "probability"]) for model in (fp32, int8))
+    (before, p_before), (after, p_after) = both
     error = np.abs(after - before)
     return {
         "mean_logodds_error": float(error.mean()),

@@ -2,12 +2,15 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pydicom
 import pytest
 
@@ -411,3 +414,19 @@ def test_whatever_one_file_raises_the_others_are_answered(run, radiographs, monk
     assert [record["status"] for record in records] == ["error", "ok", "ok", "ok", "ok"]
     assert records[0]["error"]["kind"] == "internal"
     assert "name of a patient" not in out + err
+
+
+def test_what_libraries_remark_about_a_file_stays_with_them(tiny_bundle, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60), np.uint8)
+    data = bytearray(cv2.imencode(".tiff", pixels, [cv2.IMWRITE_TIFF_COMPRESSION, 1])[1].tobytes())
+    at = struct.unpack_from("<I", data, 4)[0]
+    count = struct.unpack_from("<H", data, at)[0]
+    entry = struct.pack("<HHII", 40000, 2, 1000, 2**31)  # text that lies nowhere, which Pillow warns about
+    place = len(data)
+    data += struct.pack("<H", count + 1) + data[at + 2 : at + 2 + 12 * count] + entry + bytes(4)
+    data[4:8] = struct.pack("<I", place)
+    (tmp_path / "a.tiff").write_bytes(data)
+    command = [*PROGRAM, "predict", "--no-gate", "--bundle", tiny_bundle, tmp_path / "a.tiff"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "Warning" not in done.stderr

@@ -19,9 +19,8 @@ from cxr_export.bundle import ParityError, changing
 from cxr_export.convert import OPSET
 from cxr_export.gate import add_gate
 from cxr_export.int8 import quantize_bundle
-from cxr_train.evaluation import calibrate_bundle
 from cxr_train.lungs import build_lung_network
-from cxr_train.runs import RunError
+from cxr_train.runs import Run, RunError, write_json
 from cxr_train.split import Split
 
 
@@ -106,39 +105,38 @@ def write_lung_run(folder, *, size=SIZE):
     return network
 
 
-def test_the_bundle_outlines_lungs_as_keras_does(own, tmp_path):
-    network = write_lung_run(tmp_path / "run")
-    report = add_lungs(own, run=tmp_path / "run")
+@pytest.fixture(scope="module")
+def lung_run(tmp_path_factory):
+    """The folder of a finished `cxr-train lungs`; not to be changed."""
+    folder = tmp_path_factory.mktemp("lungs") / "run"
+    write_lung_run(folder)
+    return folder
+
+
+def test_the_bundle_outlines_lungs_as_keras_does_with_a_small_and_lean_graph(own, lung_run):
+    assert "## Lungs" not in own.path("MODEL_CARD.md").read_text("utf-8")
+    report = add_lungs(own, run=lung_run)
     assert report.difference < 1e-5
     after = Bundle.open(own.folder)
     assert set(after.manifest.files) == {*own.manifest.files, LUNG_FILE}
     assert after.manifest.lungs.dice == report.dice == 0.95
-    assert after.manifest.lungs.training["command"] == "cxr-train lungs --data data --out runs/lungs --seed 3"
-    image = np.random.default_rng(0).uniform(0, 255, (SIZE, SIZE)).astype(np.float32)
-    expected = to_mask(np.asarray(network(image[None], training=False))[0], SIZE, SIZE)
-    np.testing.assert_array_equal(LungSegmenter(after, provider="cpu").outline(image).mask, expected)
-    add_lungs(after, run=tmp_path / "run")  # replaces the one that is there
-    assert set(Bundle.open(own.folder).manifest.files) == set(after.manifest.files)
-
-
-def test_the_card_quotes_dice_and_command(own, tmp_path):
-    assert "## Lungs" not in own.path("MODEL_CARD.md").read_text("utf-8")
-    write_lung_run(tmp_path / "run")
-    add_lungs(own, run=tmp_path / "run")
-    card = Bundle.open(own.folder).path("MODEL_CARD.md").read_text("utf-8")
+    command = "cxr-train lungs --data data --out runs/lungs --seed 3"
+    assert after.manifest.lungs.training["command"] == command
+    card = after.path("MODEL_CARD.md").read_text("utf-8")
     assert "| NORMAL | 5 | 0.9500 | 0.9400 to 0.9600 |" in card
-    assert "cxr-train lungs --data data --out runs/lungs --seed 3" in card
+    assert command in card
+    image = np.random.default_rng(0).uniform(0, 255, (SIZE, SIZE)).astype(np.float32)
+    expected = to_mask(np.asarray(Run.open(lung_run).network(image[None], training=False))[0], SIZE, SIZE)
+    np.testing.assert_array_equal(LungSegmenter(after, provider="cpu").outline(image).mask, expected)
 
-
-def test_the_graph_is_small_and_lean(own, tmp_path):
-    write_lung_run(tmp_path / "run")
-    report = add_lungs(own, run=tmp_path / "run")
     assert report.bytes < 2 * 2**20
-    model = onnx.load_from_string(Bundle.open(own.folder).model(LUNG_FILE))
+    model = onnx.load_from_string(after.model(LUNG_FILE))
     operators = {node.op_type for node in model.graph.node}
     sizes = {"Shape", "Gather", "Slice", "Concat", "Cast"}  # not always folded: once on a busy machine they stayed
     assert operators - sizes <= {"Reshape", "AveragePool", "Add", "Conv", "Relu", "MaxPool", "ConvTranspose"}
     assert {opset.version for opset in model.opset_import if not opset.domain} == {OPSET}
+    add_lungs(after, run=lung_run)  # replaces the one that is there
+    assert set(Bundle.open(own.folder).manifest.files) == set(after.manifest.files)
 
 
 def test_a_run_of_another_kind_or_size_is_refused(own, run_folder, tmp_path):
@@ -151,12 +149,11 @@ def test_a_run_of_another_kind_or_size_is_refused(own, run_folder, tmp_path):
         add_lungs(own, run=tmp_path / "run")
 
 
-def test_what_differs_from_keras_is_not_written(own, tmp_path, monkeypatch):
-    write_lung_run(tmp_path / "run")
+def test_what_differs_from_keras_is_not_written(own, lung_run, monkeypatch):
     graph, other = convert.lung_graph, build_lung_network(height=SIZE, width=SIZE)
     monkeypatch.setattr(convert, "lung_graph", lambda _: graph(other))
     with pytest.raises(ParityError, match="lungs differ"):
-        add_lungs(own, run=tmp_path / "run")
+        add_lungs(own, run=lung_run)
     assert Bundle.open(own.folder).digest == own.digest
 
 
@@ -165,13 +162,16 @@ def test_a_calibration_that_was_chosen_for_the_bundle_is_put_into_its_graph(own,
     add_audit(Bundle.open(own.folder), written(tmp_path / "audit.json", audit_of(Bundle.open(own.folder))))
     before = Bundle.open(own.folder)
     chosen = tmp_path / "calibration.json"
-    calibrate_bundle(bundle=own.folder, data=DATA, out=chosen)
+    values = {"method": "temperature", "scale": 1.7, "bias": 0.0, "chosen_on": "4 radiographs of held-out patients"}
+    points = before.manifest.to_json()["operating_points"]
+    points["points"]["balanced"]["threshold"] = 0.6
+    metrics = dict.fromkeys(("validation", "test"), before.manifest.training["metrics"]["validation"])
+    write_json(chosen, {"bundle": before.digest, "calibration": values, "operating_points": points, "metrics": metrics})
     calibration = recalibrate(before, chosen)
     after = Bundle.open(own.folder)
     assert after.manifest.calibration == calibration != before.manifest.calibration
-    assert after.manifest.calibration.method == "temperature"
-    assert after.manifest.calibration.chosen_on.startswith("4 radiographs of held-out")
-    assert after.manifest.operating_points.default == "recall-99.4"
+    assert after.manifest.calibration.to_json() == values
+    assert after.manifest.operating_points.points["balanced"].threshold == 0.6
     assert set(after.manifest.training["metrics"]) == {"validation", "test"}
     assert after.manifest.audit is None
     assert set(after.manifest.precisions) == {"fp32"}
@@ -216,11 +216,10 @@ TESTED = {"golden.npz", "MODEL_CARD.md"}
     ],
     ids=["quantize", "gate", "lungs", "split"],
 )
-def test_every_command_changes_its_own_files_only_and_the_bundle_passes(own, tmp_path, command, changed):
-    write_lung_run(tmp_path / "run")
-    command(own, tmp_path / "run")
+def test_every_command_changes_its_own_files_only_and_the_bundle_passes(own, lung_run, command, changed):
+    command(own, lung_run)
     after = Bundle.open(own.folder)
     differing = {name for name, record in after.manifest.files.items() if own.manifest.files.get(name) != record}
     assert differing == changed
     assert self_test(after).faults == []
-    assert {path.name for path in own.folder.parent.iterdir()} == {"bundle", "run"}
+    assert [path.name for path in own.folder.parent.iterdir()] == ["bundle"]

@@ -9,6 +9,7 @@ import pytest
 from small import DATA
 from typer.testing import CliRunner
 
+from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import BundleError, UsageError
 from cxr_export.bundle import ParityError
 from cxr_export.card import KERMANY, Dataset
@@ -45,6 +46,10 @@ def test_from_run_to_verified_int8_bundle_with_another_calibration(run_folder, t
     options = ["--data", str(DATA), "--bundle", str(out), "--out", str(chosen)]
     assert CliRunner().invoke(train, ["calibrate", *options], catch_exceptions=False).exit_code == 0
     assert said("calibrate", out, "--calibration", chosen)["method"] == "temperature"
+    manifest = Bundle.open(out).manifest
+    assert manifest.calibration.chosen_on.startswith("4 radiographs of held-out training patients")
+    assert manifest.operating_points.default == "recall-99.4"
+    assert set(manifest.training["metrics"]) == {"validation", "test"}
     assert said("quantize", out, "--data", DATA)["images"] == 8
     assert said("gate", out, "--data", DATA)["width"] == 20
     assert said("split", out, "--data", DATA) == {"seed": 7, "learned": 15, "held_out": 4}

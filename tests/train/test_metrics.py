@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from cxr_train.metrics import bootstrapped, confusion, estimate, expected_calibration_error, figures
 
@@ -23,6 +24,14 @@ def test_figures_of_a_small_case_by_hand():
     assert got["auroc"] == pytest.approx(5 / 6)
     assert got["brier"] == pytest.approx((0.01 + 0.36 + 0.36 + 0.09 + 0.01) / 5)
     assert confusion(labels, probability, 0.5).tolist() == [[1, 1], [1, 2]]
+
+
+def test_the_area_under_the_curve_is_that_of_scikit_learn_ties_and_all():
+    rng = np.random.default_rng(0)
+    for count in (5, 50, 500):
+        labels = np.arange(count, dtype=np.int32) % 3 % 2
+        probability = np.round(rng.random(count), 1)
+        assert figures(labels, probability, 0.5)["auroc"] == pytest.approx(roc_auc_score(labels, probability))
 
 
 def test_calibration_error_is_nought_when_shares_match_and_large_when_not():

@@ -29,7 +29,7 @@ def fit_temperature(logodds: NDArray[np.floating], labels: NDArray[np.int32], *,
     """The temperature (Guo et al. 2017) with the least log loss; of several variants, that of the least certain one.
 
     Other hospitals' habits are not known beforehand, but they will hardly make the network surer than it is of the
-    variant that suits it least (the worst case over groups, Sagawa et al. 2020). Both classes weigh the same, so that
+    variant that suits it least (the worst case over groups, Sagawa et al. 2020). Both classes count the same, so that
     it does not lean on how many images of each there were.
 
     Args:
@@ -65,9 +65,9 @@ def label_trust(logodds: NDArray[np.floating], labels: NDArray[np.int32]) -> Flo
     )
     share = 0.01
     for _ in range(200):
-        doubt = share * wrong / (share * wrong + (1 - share) * true)
-        share = float(doubt.mean())
-    trust[positive] = 1 - doubt
+        mistaken = share * wrong / (share * wrong + (1 - share) * true)
+        share = float(mistaken.mean())
+    trust[positive] = 1 - mistaken
     return trust
 
 
@@ -97,8 +97,8 @@ def operating_points(
     false_rate, true_rate, thresholds = roc_curve(
         truth, scores, sample_weight=np.tile(trusted, len(variants)), drop_intermediate=False
     )
-    doubted = 1 - trusted[labels == 1].mean()
-    note = f", {100 * doubted:.1f} % of the PNEUMONIA labels being taken for wrong" if trust is not None else ""
+    mistaken = 1 - trusted[labels == 1].mean()
+    note = f", {100 * mistaken:.1f} % of the PNEUMONIA labels being taken for wrong" if trust is not None else ""
     choices = {
         f"recall-{100 * recall:g}": (
             int(np.argmax(true_rate >= recall)),

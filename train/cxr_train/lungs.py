@@ -145,14 +145,7 @@ def train_lungs(*, data: Path, masks: Path, out: Path, epochs: int, seed: int, f
         raise UsageError(f"{masks}: no held-out image has a lung mask <split>/<label>/<image stem>.png in it")
 
     network = build_lung_network()
-    record = {
-        "schema": 1,
-        **settings,
-        "command": runs.command_line(),
-        "parameters": network.count_params(),
-        "tools": runs.describe_tools(),
-        "data": found.describe(images, held_out),
-    }
+    record = {**settings, "parameters": network.count_params(), "data": found.describe(images, held_out)}
     runs.begin(out, record, found.split)
     grid = images.pixels.shape[1] // 2
     batches = Batches(images.pixels, images.labels, known, size=BATCH, augmentation=AUGMENTATION, seed=seed, grid=grid)

@@ -34,7 +34,7 @@ class Recipe:
         clip_norm: Gradients are scaled down to this global norm; 0 leaves them.
         frozen_through: The layer up to which ImageNet's MobileNet stays as it is; None trains all of it.
         batch_statistics: Batch normalisation uses the batch's statistics while training; False keeps ImageNet's.
-        class_weights: Both classes weigh the same in the loss, however many images each has.
+        class_weights: Both classes count the same in the loss, however many images each has.
         label_smoothing: Share of the target spread evenly over the classes.
         l2: Weight of the hidden layer's squared norm.
         dropout: Share of hidden units dropped.

@@ -27,12 +27,13 @@ HISTORY_FILE = "history.csv"
 CURVES_FILE = "learning-curves.png"
 STATE_FILE = "state.weights.h5"
 FORMER_STATE_FILE = "state.npz"
-FIGURES = ("roc", "precision-recall", "confusion", "reliability")
+_TOOLS = ("keras", "numpy", "opencv-python-headless", "scikit-learn")
+_FIGURES = ("roc", "precision-recall", "confusion", "reliability")
 _MEASURED = ("train", "val", "test", "validation")
 _FILES = (
     *(RUN_FILE, MODEL_FILE, SPLIT_FILE, CALIBRATION_FILE, METRICS_FILE, HISTORY_FILE, CURVES_FILE, STATE_FILE),
     *(f"partial-{MODEL_FILE}", f"partial-{STATE_FILE}", FORMER_STATE_FILE),
-    *(f"{figure}-{split}.png" for figure in FIGURES for split in _MEASURED),
+    *(f"{figure}-{split}.png" for figure in _FIGURES for split in _MEASURED),
 )
 """Every file that a training writes, or once wrote. Nothing else is ever deleted."""
 
@@ -182,29 +183,19 @@ def begin(out: Path, record: Mapping[str, Any], split: Split) -> None:
 
     Args:
         out: The folder, checked by `check_claim`.
-        record: The content of ``run.json``.
+        record: The content of ``run.json``, but for what is the same of every training: schema, command and tools.
         split: Who is held out.
     """
+    import tensorflow as tf  # seconds to import
+
+    tools = {name: version(name) for name in _TOOLS} | {"tensorflow": tf.__version__}
+    command = shlex.join(["cxr-train", *sys.argv[1:]])
     out.mkdir(parents=True, exist_ok=True)
     (out / MARKER).touch()
     for name in _FILES:
         (out / name).unlink(missing_ok=True)
     write_json(out / SPLIT_FILE, split.to_json())
-    write_json(out / RUN_FILE, record)
-
-
-def describe_tools(*packages: str) -> dict[str, str]:
-    """The versions of what trains a network, and of further packages, for ``run.json``."""
-    import tensorflow as tf  # seconds to import
-
-    return {name: version(name) for name in ("keras", "numpy", "opencv-python-headless", *packages)} | {
-        "tensorflow": tf.__version__
-    }
-
-
-def command_line() -> str:
-    """The command that runs, as it can be typed again."""
-    return shlex.join(["cxr-train", *sys.argv[1:]])
+    write_json(out / RUN_FILE, {"schema": 1, **record, "command": command, "tools": tools})
 
 
 def save_whole(save: Callable[[Path], None], path: Path) -> None:

@@ -115,13 +115,10 @@ def train(
         learner = ClassifierLearner(network, recipe, _class_weights(images, recipe))
         if not going_on:
             record = {
-                "schema": 1,
                 **settings,
-                "command": runs.command_line(),
                 "frozen_through": recipe.frozen_through,
                 "parameters": network.count_params(),
                 "lung_masks": masks is not None,
-                "tools": runs.describe_tools("scikit-learn"),
                 "data": found.describe(images, held_out),
             }
             runs.begin(out, record, found.split)
