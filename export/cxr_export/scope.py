@@ -26,12 +26,12 @@ from cxr_edge.reading.discovery import Discovery
 from cxr_edge.runtime.networks import DESCRIPTOR, ELSEWHERE
 from cxr_export.bundle import changing
 from cxr_export.edits import answer
-from cxr_export.gate import learned_and_held_out
+from cxr_export.gate import Floats, learned_and_held_out
 from cxr_train.augmentation import Augmentation, augment
 from cxr_train.dataset import read_images
 from cxr_train.perturbations import PERTURBATIONS
 
-IMAGES = (4000, 1200)
+SCOPE_IMAGES = (4000, 1200)
 """Radiographs learned from and held out, at most."""
 COPIES = Augmentation(
     rotation=8,
@@ -56,7 +56,6 @@ of a hospital that was left out got a label; single changes (blur, borders, nois
 FORMER = "scope/"
 _FLOOR = 0.05
 _PATIENT = re.compile(r"^(\d{8})_\d{3}$")  # NIH ChestX-ray14: patient and follow-up number
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +163,7 @@ def add_scope(bundle: Bundle, *, data: Path, elsewhere: Sequence[Path]) -> Scope
     if manifest.gate is None:
         raise UsageError(f"{bundle.folder}: has no gate; run cxr-export gate first")
     describe = _Describer(bundle)
-    learned, held_out = learned_and_held_out(bundle, data, counts=IMAGES)
+    learned, held_out = learned_and_held_out(bundle, data, counts=SCOPE_IMAGES)
     size = manifest.input.height, manifest.input.width
     known = _copies(describe, read_images(learned, height=size[0], width=size[1]).pixels, seed=0)
     held_pixels = read_images(held_out, height=size[0], width=size[1]).pixels
