@@ -16,6 +16,8 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text("utf-8"))
 PRINTED = {  # what only a run to the end prints, each with a figure in it
+    "damaged_pixels.py": r"\| all \| 50 \| \d+ \| \d+ \| 0 \|",
+    "decode_speed.py": r"\| all DICOM \| \d+ \| \d+\.\d \| \d+\.\d \| \d\.\d+ \|",
     "faithfulness.py": r"\| LIME fast \| \d\.\d+ .*2 test radiographs",
     "gate.py": r"(All \d+ of them: \d+\.\d % \(.*)?\| adults \| 2 \|.*with the gate: \d",
     "gradcam.py": r"\| predict \+ Grad-CAM \| \d+\.\d+ ms \| \d\.\d+ \|",
@@ -37,10 +39,13 @@ PRINTED = {  # what only a run to the end prints, each with a figure in it
 }
 ONE_THREAD = ["--threads", "1"]
 OPTIONS = {
+    "decode_speed.py": ["--base", str(BENCHMARKS.parent)],  # against itself
     **dict.fromkeys(("faithfulness.py", "lime_cost.py", "lime_fidelity.py", "lime_stability.py"), ONE_THREAD),
     "peers": [*ONE_THREAD, "--without", "lime", "start", "roofline", "install"],  # these parts are scripts of their own
 }
 NEEDED = {
+    "damaged_pixels.py": ["openjpeg", "jpeg_ls"],
+    "decode_speed.py": ["openjpeg", "jpeg_ls"],
     "faithfulness.py": ["onnx"],
     "int8.py": ["sklearn"],
     "lime_cost.py": ["lime"],
@@ -52,7 +57,10 @@ NEEDED = {
     "session_start.py": ["tensorflow", "tf2onnx"],
     "peers": ["onnx"],
 }
-WITHOUT = {"install_size.py": "fills an environment from a package index"}
+WITHOUT = {
+    "fuzz_reading.py": "needs atheris, which no extra brings, and prints to the error stream",
+    "install_size.py": "fills an environment from a package index",
+}
 
 
 def missing(name: str) -> str | None:

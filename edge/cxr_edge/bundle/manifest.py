@@ -144,12 +144,7 @@ class LungSpec(Part, frozen=True):
 
 
 class SelfTestSpec(Part, frozen=True):
-    """The inputs and expected outputs that the bundle carries.
-
-    Attributes:
-        file: Their file.
-        computed_by: What computed each of the expected outputs, by its name.
-    """
+    """The file of the inputs and expected outputs that the bundle carries, and what computed each output, by name."""
 
     file: str
     computed_by: dict[str, str]

@@ -18,7 +18,9 @@ _AREA = "installation"
 _PACKAGES = {
     "numpy": "numpy",
     "cv2": "opencv-python-headless",
+    "PIL": "pillow",
     "pydicom": "pydicom",
+    "simplejpeg": "simplejpeg",
     "jinja2": "jinja2",
     "msgspec": "msgspec",
     "rich": "rich",

@@ -375,5 +375,5 @@ def test_names_of_providers_agree_with_the_option():
 
     from cxr_edge.commands import options
 
-    assert get_args(options.ProviderName) == get_args(accelerators.Provider) == ("auto", "cpu", *ACCELERATORS)
+    assert get_args(options.Provider) == get_args(accelerators.Provider) == ("auto", "cpu", *ACCELERATORS)
     assert Path(network.__file__).parent.name == "doctor"
