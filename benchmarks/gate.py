@@ -13,7 +13,6 @@ import numpy as np
 
 from common import SAMPLES, Data, Image, alternate, inputs_of, model_for, parser, share
 from cxr_edge import InputError, Model
-from cxr_edge.results.outcomes import refuse
 from cxr_train.perturbations import PERTURBATIONS
 
 Row = tuple[str, list[float]]
@@ -62,7 +61,7 @@ def show(rows: Iterable[Row], threshold: float) -> list[float]:
     print("| inputs | number | refused | nearest and farthest score, over the threshold |\n|---|---|---|---|")
     for name, values in rows:
         every += values
-        refused = sum(refuse(value, threshold) is not None for value in values)
+        refused = sum(not value <= threshold for value in values)
         relative = np.array(values) / threshold
         print(
             f"| {name} | {len(values)} | {share(refused, len(values))} "
@@ -96,7 +95,7 @@ def main() -> None:
     print(f"{gated.bundle.digest[:12]}, {chosen.precision}, threshold {spec.threshold:.4f}\n")
     if chosen.others:
         found = show(others(gated, chosen.others), spec.threshold)
-        refused = sum(refuse(value, spec.threshold) is not None for value in found)
+        refused = sum(not value <= spec.threshold for value in found)
         print(f"\nAll {len(found)} of them: {share(refused, len(found))} refused.\n")
     show(chests(gated, chosen.data, chosen.every), spec.threshold)
     if chosen.rounds:

@@ -15,6 +15,7 @@ Floats = NDArray[np.float32]
 SIZE, SIDE, CHANNELS, HIDDEN, PATCH = 224, 7, 8, 4, 32
 SCALE, BIAS = 0.8, -0.1
 GATE_THRESHOLD = 100.0
+SCOPE_THRESHOLD = 150.0
 
 
 class TinyNetwork:
@@ -107,9 +108,13 @@ class TinyNetwork:
         ]
         return _model(nodes, inputs, outputs, constants)
 
-    def gate(self) -> onnx.ModelProto:
-        """Write descriptor → score, the distance of the brightness from 128; not a number for a black input."""
-        constants = {"middle": np.float32(128), "channel": np.array([1], np.int64)}
+    def gate(self, *, scope: bool = False) -> onnx.ModelProto:
+        """Write descriptor → score, the distance of the brightness from 128; not a number for a black input.
+
+        With a scope also elsewhere, how much brighter than a level it is.
+        """
+        level = np.float32(SCOPE_THRESHOLD)
+        constants = {"middle": np.float32(128), "channel": np.array([1], np.int64), "level": level}
         nodes = [
             helper.make_node("Div", ["descriptor", "descriptor"], ["one"]),
             helper.make_node("Mul", ["descriptor", "one"], ["same"]),
@@ -117,7 +122,12 @@ class TinyNetwork:
             helper.make_node("Abs", ["difference"], ["distance"]),
             helper.make_node("Squeeze", ["distance", "channel"], ["score"]),
         ]
-        return _model(nodes, [_value("descriptor", ["N", 1])], [_value("score", ["N"])], constants)
+        outputs = [_value("score", ["N"])]
+        if scope:
+            nodes.append(helper.make_node("Sub", ["descriptor", "level"], ["above"]))
+            nodes.append(helper.make_node("Squeeze", ["above", "channel"], ["elsewhere"]))
+            outputs.append(_value("elsewhere", ["N"]))
+        return _model(nodes, [_value("descriptor", ["N", 1])], outputs, constants)
 
     def gradcam_model(self) -> onnx.ModelProto:
         """Write features, target → gradients, map."""
@@ -151,8 +161,13 @@ class TinyNetwork:
         return _model(nodes, inputs, outputs, constants)
 
 
-def write_tiny_bundle(folder: Path, *, seed: int = 35, gate: bool = False, network: TinyNetwork | None = None) -> Path:
-    """Write a complete bundle whose int8 file is the float32 one again; the gate, if asked for, goes by brightness."""
+def write_tiny_bundle(
+    folder: Path, *, seed: int = 35, gate: bool = False, scope: bool = False, network: TinyNetwork | None = None
+) -> Path:
+    """Write a complete bundle whose int8 file is the float32 one again.
+
+    The gate, if asked for, goes by brightness, and so does its scope.
+    """
     folder.mkdir(parents=True)
     network = network or TinyNetwork(seed)
     model = network.classifier().SerializeToString()
@@ -165,15 +180,18 @@ def write_tiny_bundle(folder: Path, *, seed: int = 35, gate: bool = False, netwo
     golden = network.golden(inputs)
     if gate:
         golden["gate_score"] = np.abs(inputs.mean((1, 2)) - 128)
+    if scope:
+        golden["scope_score"] = inputs.mean((1, 2)) - np.float32(SCOPE_THRESHOLD)
     np.savez_compressed(folder / "golden.npz", **golden)
     values = manifest_values()
     if gate:
-        (folder / "gate.onnx").write_bytes(network.gate().SerializeToString())
+        (folder / "gate.onnx").write_bytes(network.gate(scope=scope).SerializeToString())
         values["gate"] = {
             "file": "gate.onnx",
             "threshold": GATE_THRESHOLD,
             "method": "distance from grey",
             "chosen_on": "nothing",
+            "scope": {"threshold": 0.0, "method": "brightness", "chosen_on": "nothing"} if scope else None,
         }
     write_manifest(folder, values)
     return folder

@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from io import BufferedWriter, FileIO, TextIOWrapper
 from typing import Annotated, Any, NoReturn
@@ -146,6 +147,8 @@ def run() -> int:
 def main() -> NoReturn:
     """Run the command line and leave at once: taking the libraries down would last longer than a prediction."""
     _guard_streams()
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # what libraries remark is meant for programmers
     code = run()
     sys.stderr.flush()
     if code == _READER_LEFT and hasattr(signal, "SIGPIPE"):  # `… | head` ends as every other program does

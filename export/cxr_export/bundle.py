@@ -204,13 +204,13 @@ def _complete_self_test(bundle: Bundle) -> dict[str, Any]:
     """
     reference, expected = read_reference(bundle)
     found, _ = compute_outputs(bundle, reference)
-    expected = replace(expected, gate_score=found.gate_score, lungs=found.lungs)
+    expected = replace(expected, gate_score=found.gate_score, scope_score=found.scope_score, lungs=found.lungs)
     with np.load(bundle.path(GOLDEN_FILE)) as stored:
         inputs = stored["inputs"]  # in the type that they are stored in: whole grey levels are small
     _write_reference(bundle.folder, inputs, reference, expected)
     training = f"Keras {bundle.manifest.tools.get('keras', 'of an unknown version')}, at export"
     here = f"ONNX Runtime {onnxruntime.__version__}, float32 on the CPU, from the networks of this bundle"
-    by = {name: here if name in {"gate_score", "lungs"} else training for name in expected.to_arrays()}
+    by = {name: here if name in {"gate_score", "scope_score", "lungs"} else training for name in expected.to_arrays()}
     return {"file": GOLDEN_FILE, "computed_by": by}
 
 

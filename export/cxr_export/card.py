@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_edge.bundle.bundle import Bundle
-from cxr_edge.bundle.manifest import Manifest, Scope
+from cxr_edge.bundle.manifest import Manifest, Scope, ScopeDetector
 from cxr_edge.errors import BundleError, UsageError
 
 _NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "ece": "ECE", "brier": "Brier"}
@@ -245,7 +245,32 @@ def _gate(manifest: Manifest) -> str:
 ## What is refused
 Inputs that score above {manifest.gate.threshold:.4f} get no label. Score: {manifest.gate.method}.
 Threshold chosen on {manifest.gate.chosen_on}. It may let pass what merely resembles a chest radiograph.
+{_elsewhere(manifest.gate.scope)}"""
+
+
+def _elsewhere(scope: ScopeDetector | None) -> str:
+    if scope is None:
+        return ""
+    refused = "\n".join(f"| {kind} | {share:.1%} |" for kind, share in scope.measured.get("refused", {}).items())
+    seen, unseen = (scope.measured.get(name, {}) for name in ("labelled", "labelled_unseen"))
+    labelled = "\n".join(f"| {name} | {_share(seen.get(name))} | {_share(share)} |" for name, share in unseen.items())
+    return f"""
+Chest radiographs from elsewhere get no label either: those whose log-odds of not being like the training radiographs
+lie above {scope.threshold:.3f}. Model: {scope.method}. Threshold chosen on {scope.chosen_on}.
+It learned a few sources. It is no meter of age, and a hospital that resembles the training hospital may pass.
+
+| held-out radiographs and their copies | refused |
+|---|---|
+{refused}
+
+| source | given a label, other patients | given a label where nothing of the source was learned |
+|---|---|---|
+{labelled}
 """
+
+
+def _share(share: float | None) -> str:
+    return "not measured" if share is None else f"{share:.1%}"
 
 
 def _int8(manifest: Manifest) -> str:

@@ -1,4 +1,4 @@
-"""``cxr-export``: bundle, verify, quantize, calibrate, gate, lungs, split, upgrade and card."""
+"""``cxr-export``: bundle, verify, quantize, calibrate, gate, scope, lungs, split, upgrade and card."""
 
 from __future__ import annotations
 
@@ -108,6 +108,21 @@ def gate(
     from cxr_export.gate import add_gate
 
     _say(add_gate(_open(bundle), data=data).to_json())
+
+
+@app.command()
+def scope(
+    bundle: BundleFolder,
+    data: Annotated[Path, typer.Option(help="The Kaggle folder: learned from and chosen on its train.")],
+    elsewhere: Annotated[
+        list[Path], typer.Option(help="A folder of radiographs of one other source, such as a hospital; repeatable.")
+    ],
+) -> None:
+    """Have a bundle give no label to radiographs that are not like those that its network learned from."""
+    from cxr_edge.bundle.bundle import Bundle
+    from cxr_export.scope import add_scope
+
+    _say(add_scope(Bundle.open(bundle), data=data, elsewhere=elsewhere).to_json())
 
 
 @app.command()

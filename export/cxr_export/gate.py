@@ -155,7 +155,7 @@ def add_gate(bundle: Bundle, *, data: Path) -> GateReport:
         ConversionError: The classifier has no convolution.
     """
     manifest = bundle.manifest
-    learned, held_out = _samples(bundle, find_samples(data, ["train"]))
+    learned, held_out = learned_and_held_out(bundle, data, counts=IMAGES)
     radiographs = _with_copies(learned + held_out, height=manifest.input.height, width=manifest.input.width)
     chosen = set(held_out)
     held = np.array([sample in chosen for sample in radiographs.samples])
@@ -190,8 +190,18 @@ def add_gate(bundle: Bundle, *, data: Path) -> GateReport:
     return report
 
 
-def _samples(bundle: Bundle, samples: list[Sample]) -> tuple[list[Sample], list[Sample]]:
-    """Radiographs to learn from and radiographs of other patients, as the classifier's own training split them."""
+def learned_and_held_out(bundle: Bundle, data: Path, *, counts: tuple[int, int]) -> tuple[list[Sample], list[Sample]]:
+    """Radiographs to learn from and radiographs of other patients, as the classifier's own training split them.
+
+    Args:
+        bundle: An opened bundle.
+        data: The Kaggle folder; its train folder is read.
+        counts: How many of each at most.
+
+    Raises:
+        UsageError: The folder has too few patients to hold some out.
+    """
+    samples = find_samples(data, ["train"])
     split = stored_split(bundle)
     sides = split.sides(samples) if split else None
     if sides is None or not (sides.learned or sides.held_out):
@@ -200,7 +210,7 @@ def _samples(bundle: Bundle, samples: list[Sample]) -> tuple[list[Sample], list[
     if not sides.learned or not sides.held_out:
         raise UsageError("a gate needs radiographs of at least 2 patients of the train folder, one of them held out")
     learned, held_out = (
-        spread(each, count) for each, count in zip((sides.learned, sides.held_out), IMAGES, strict=True)
+        spread(each, count) for each, count in zip((sides.learned, sides.held_out), counts, strict=True)
     )
     return learned, held_out
 

@@ -2,16 +2,22 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
 
+import cv2
+import numpy as np
+import pydicom
 import pytest
 
 import cxr_edge
 from cxr_edge import cli
+from cxr_edge.api import Model
+from cxr_edge.files import MARKER
 
 PROGRAM = [sys.executable, "-m", "cxr_edge"]
 
@@ -311,6 +317,8 @@ def test_a_connection_that_breaks_is_no_end_of_the_process():
     program = """
 import os, socket, sys
 from cxr_edge import cli
+from cxr_edge.api import Model
+from cxr_edge.files import MARKER
 def send():
     one, other = socket.socketpair()
     other.close()
@@ -347,3 +355,78 @@ def test_an_empty_path_is_a_usage_error_instead_of_the_current_folder(run, comma
     code, out, err = run(command, "", *options, bundle=None)
     assert (code, out) == (2, "")
     assert "empty path" in err
+
+
+def test_what_the_search_left_out_is_said_in_one_line(run, radiographs, tmp_path):
+    sample = radiographs / "person724_virus_1343.jpeg"
+    for name in ("x.jpeg", ".hidden.jpeg", "notes.txt", "results/y.jpeg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(sample, tmp_path / name) if name.endswith("jpeg") else (tmp_path / name).write_text("text")
+    (tmp_path / "results" / MARKER).touch()
+    code, out, err = run("predict", "--json", tmp_path, sample, sample)
+    assert (code, len(out.splitlines())) == (0, 2)
+    (line,) = (line for line in err.splitlines() if "Left out" in line)
+    for said in ("1 hidden", "1 other files", "1 own output", "1 named again"):
+        assert said in line
+    assert "Left out" not in run("predict", sample)[2]
+
+
+def test_its_own_pictures_are_no_radiographs(run, tiny_bundle, radiographs, tmp_path, monkeypatch):
+    shutil.copy(radiographs / "person724_virus_1343.jpeg", tmp_path / "x.jpeg")
+    monkeypatch.chdir(tmp_path)
+    assert run("explain", ".", "--out", ".", "--method", "gradcam", "--bundle", tiny_bundle)[0] == 0
+    code, out, err = run("explain", ".", "--out", ".", "--method", "gradcam", "--force", "--bundle", tiny_bundle)
+    assert (code, len(out.splitlines())) == (0, 1)
+    assert "own output" in err
+    code, out, _ = run("predict", "--json", ".", "x/figure.png")
+    assert code == 3
+    assert [json.loads(line)["status"] for line in out.splitlines()] == ["ok", "error"]
+
+
+def test_what_is_no_number_is_never_an_answer(run, radiographs, tmp_path):
+    dataset = pydicom.dcmread(radiographs / "nih_dx_chest.dcm")
+    dataset.RescaleSlope, dataset.RescaleIntercept = "1e308", "0"
+    dataset.save_as(tmp_path / "x.dcm")
+    for options in ((), ("--json",)):
+        code, out, err = run(
+            "predict", *options, "--no-gate", tmp_path / "x.dcm", radiographs / "cr_chest_pa_16bit.png"
+        )
+        assert code == 3
+        assert "nan" not in out.lower()
+        assert "1 of 2 inputs could not be answered" in err
+        assert "x.dcm" in err
+        assert "error" in out
+
+
+def test_whatever_one_file_raises_the_others_are_answered(run, radiographs, monkeypatch):
+    predict, calls = Model.predict, []
+
+    def fails_once(self, source):
+        calls.append(source)
+        if len(calls) == 1:
+            raise ZeroDivisionError("name of a patient")
+        return predict(self, source)
+
+    monkeypatch.setattr(Model, "predict", fails_once)
+    code, out, err = run("predict", "--json", radiographs)
+    records = [json.loads(line) for line in out.splitlines()]
+    assert code == 3
+    assert [record["status"] for record in records] == ["error", "ok", "ok", "ok", "ok"]
+    assert records[0]["error"]["kind"] == "internal"
+    assert "name of a patient" not in out + err
+
+
+def test_what_libraries_remark_about_a_file_stays_with_them(tiny_bundle, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60), np.uint8)
+    data = bytearray(cv2.imencode(".tiff", pixels, [cv2.IMWRITE_TIFF_COMPRESSION, 1])[1].tobytes())
+    at = struct.unpack_from("<I", data, 4)[0]
+    count = struct.unpack_from("<H", data, at)[0]
+    entry = struct.pack("<HHII", 40000, 2, 1000, 2**31)  # text that lies nowhere, which Pillow warns about
+    place = len(data)
+    data += struct.pack("<H", count + 1) + data[at + 2 : at + 2 + 12 * count] + entry + bytes(4)
+    data[4:8] = struct.pack("<I", place)
+    (tmp_path / "a.tiff").write_bytes(data)
+    command = [*PROGRAM, "predict", "--no-gate", "--bundle", tiny_bundle, tmp_path / "a.tiff"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "Warning" not in done.stderr

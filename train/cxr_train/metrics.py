@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from cxr_edge.bundle.manifest import Calibration
-from cxr_train.calibration import calibrated
+from cxr_train.calibration import Floats, calibrated
 from cxr_train.dataset import Images, count_samples
 
-Floats = NDArray[np.float64]
 _BINS = 15  # of the calibration error
 
 

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_train.augmentation import Pixels
+
 Levels = NDArray[np.uint8]
-Pixels = NDArray[np.float32]
 _SHARE = 0.3  # of the copies that each change befalls
 
 

@@ -93,13 +93,38 @@ class Precision(Part, frozen=True):
     loss: dict[str, Any] = {}
 
 
+class ScopeDetector(Part, frozen=True):
+    """What tells the radiographs that the network knows from those of elsewhere; a second output of the gate's graph.
+
+    Attributes:
+        threshold: Log-odds of coming from elsewhere, above which there is no label.
+        method: How it was learned.
+        chosen_on: What the threshold was chosen on.
+        measured: Shares refused of the radiographs that it should know and labelled of the others, by kind and source.
+    """
+
+    threshold: float
+    method: str
+    chosen_on: str
+    measured: dict[str, Any] = {}
+
+
 class GateSpec(Part, frozen=True):
-    """The graph that scores how unlike a chest radiograph an input is; above the threshold it is refused."""
+    """The graph that scores how unlike a chest radiograph an input is; above the threshold it is refused.
+
+    Attributes:
+        file: Its name.
+        threshold: The largest score that is answered.
+        method: How the score was learned.
+        chosen_on: What the threshold was chosen on.
+        scope: What tells whose radiograph it is; None where the graph has no such output.
+    """
 
     file: str
     threshold: float
     method: str
     chosen_on: str
+    scope: ScopeDetector | None = None
 
 
 class LungSpec(Part, frozen=True):

@@ -62,6 +62,11 @@ def rules_of(manifest: "Manifest") -> Iterator[tuple[str, bool]]:
         f"the gate's threshold must lie in 0..{_SCORE:g}",
         manifest.gate is None or 0 <= manifest.gate.threshold <= _SCORE,
     )
+    detector = manifest.gate and manifest.gate.scope
+    yield (
+        f"the scope's threshold must lie in -{_SCORE:g}..{_SCORE:g}",
+        detector is None or abs(detector.threshold) <= _SCORE,
+    )
     yield "the lungs' Dice coefficient must lie in 0..1", manifest.lungs is None or 0 <= manifest.lungs.dice <= 1
     yield (
         "scope's ages must be none or two of 0..150, the youngest first",

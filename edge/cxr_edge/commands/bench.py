@@ -21,7 +21,7 @@ def bench(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            parser=options.input_path,
+            parser=options.path,
             metavar="[FILE|FOLDER]...",
             help="Radiographs to measure with, at most 16 of them.",
             show_default="a synthetic JPEG",
@@ -70,7 +70,7 @@ def bench(
         Path | None,
         typer.Option(metavar="FILE.png", help="Draw the latency of predict against batch size.", show_default=False),
     ] = None,
-    bundle: options.Bundle = None,
+    bundle: options.BundleOption = None,
 ) -> None:
     """Measure latency and throughput of predictions and explanations on this machine.
 

@@ -19,7 +19,7 @@ _WIDE = 100  # columns from which on a summary beside its heading is easier to r
 
 def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
-    bundle: options.Bundle = None,
+    bundle: options.BundleOption = None,
     provider: Annotated[
         Provider,
         typer.Option(help="What has to start: auto all that this ONNX Runtime has, else the CPU and the one named."),

@@ -9,6 +9,9 @@ import typer
 from cxr_edge.commands import options
 from cxr_edge.explanation.options import (
     DEFAULT_SUPERPIXELS,
+    MAX_SAMPLES,
+    MAX_SEED,
+    MAX_SUPERPIXELS,
     PREDICTED,
     CamMethod,
     LimeOptions,
@@ -23,7 +26,7 @@ from cxr_edge.text import printable
 def explain(
     paths: options.Inputs,
     out: Annotated[
-        Path, typer.Option(parser=options.input_path, metavar="FOLDER", help="Where to write a folder for each input.")
+        Path, typer.Option(parser=options.path, help="Folder to write into: a folder for each input.")
     ] = Path("explanations"),
     mode: options.OutputMode = "700",
     method: Annotated[Method, typer.Option(help="Which explanations.")] = "both",
@@ -33,7 +36,9 @@ def explain(
         Mode, typer.Option(help="fast explains the log-odds; reference computes what the lime package does.")
     ] = "fast",
     segments: Annotated[Segmentation, typer.Option(help="How superpixels are made.")] = "slic",
-    superpixels: Annotated[int, typer.Option(help="About how many superpixels, 1 to 784.")] = DEFAULT_SUPERPIXELS,
+    superpixels: Annotated[
+        int, typer.Option(min=1, max=MAX_SUPERPIXELS, help="About how many superpixels.")
+    ] = DEFAULT_SUPERPIXELS,
     stability: Annotated[
         float | None,
         typer.Option(
@@ -43,21 +48,22 @@ def explain(
     ] = None,
     samples: Annotated[
         int | None,
-        typer.Option(help="Perturbations, 2 to 100000.", show_default="as stability needs; reference: 1000"),
+        typer.Option(min=2, max=MAX_SAMPLES, help="Perturbations.", show_default="as stability needs; reference: 1000"),
     ] = None,
     budget: Annotated[float | None, typer.Option(help="Seconds for LIME instead of a stability.")] = None,
     score: Annotated[
         Score | None, typer.Option(help="What LIME explains.", show_default="logodds; reference: probability")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of the perturbations.", show_default="from pixels and options")
+        int | None,
+        typer.Option(min=0, max=MAX_SEED, help="Seed of the perturbations.", show_default="from pixels and options"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace explanations that are there already.")] = False,
-    bundle: options.Bundle = None,
-    provider: options.Provider = "auto",
+    bundle: options.BundleOption = None,
+    provider: options.ProviderOption = "auto",
     threads: options.Threads = None,
-    precision: options.Precision = "fp32",
-    operating_point: options.OperatingPoint = None,
+    precision: options.PrecisionOption = "fp32",
+    operating_point: options.OperatingPointOption = None,
     test_time_augmentation: options.TestTimeAugmentation = False,
     no_gate: options.NoGate = False,
 ) -> None:
@@ -106,7 +112,8 @@ def explain(
         return explanation, folder
 
     count = failures = 0
-    for found in Discovery(tuple(paths), output=out, ordered=True).find():
+    search = Discovery(tuple(paths), output=out, ordered=True).find()
+    for found in search:
         count += 1
         outcome = Failure.of(found) if isinstance(found, InputError) else attempt(found, partial(work, found))
         if isinstance(outcome, Failure):
@@ -120,6 +127,8 @@ def explain(
             typer.echo(printable(f"{'':<10}  {explanation.evidence.sentence}"))
         for warning in explanation.warnings:
             typer.echo(printable(f"warning: {found}: {warning}"), err=True)
+    if search.summary:
+        typer.echo(search.summary, err=True)
     typer.echo(RESEARCH_USE, err=True)
     if failures:
         typer.echo(f"{failures} of {count} inputs could not be answered.", err=True)

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from cxr_edge.runtime.providers import Provider as ProviderName
+from cxr_edge.runtime.providers import Provider
 
 
-def input_path(text: str | Path) -> Path:
+def path(text: str | Path) -> Path:  # its name is what help and messages call the type
     """Read a path; an empty one would mean the current folder, and is mostly an unset variable."""
     if text == "":
         raise typer.BadParameter("an empty path; is a variable unset? The current folder is .")
@@ -19,16 +19,16 @@ Inputs = Annotated[
     list[Path],
     typer.Argument(
         metavar="FILE|FOLDER",
-        parser=input_path,
+        parser=path,
         help="JPEG, PNG, TIFF, BMP or DICOM; folders are searched with their sub-folders.",
         show_default=False,
     ),
 ]
-Bundle = Annotated[
+BundleOption = Annotated[
     Path | None, typer.Option("--bundle", help="Folder of another bundle than the installed one.", show_default=False)
 ]
-Provider = Annotated[
-    ProviderName,
+ProviderOption = Annotated[
+    Provider,
     typer.Option(help="Where to compute. auto takes CUDA if it starts, else the CPU; the others run there or fail."),
 ]
 Threads = Annotated[
@@ -39,7 +39,7 @@ Threads = Annotated[
         show_default="the cores this process may use",
     ),
 ]
-Precision = Annotated[str, typer.Option(metavar="fp32|int8", help="Which of the bundle's networks.")]
+PrecisionOption = Annotated[str, typer.Option(metavar="fp32|int8", help="Which of the bundle's networks.")]
 TestTimeAugmentation = Annotated[
     bool,
     typer.Option(
@@ -48,8 +48,11 @@ TestTimeAugmentation = Annotated[
         help="Ask about 13 slightly changed copies of each input, too, and state the spread; costs 14 times as much.",
     ),
 ]
-NoGate = Annotated[bool, typer.Option("--no-gate", help="Answer even what looks like no chest radiograph.")]
-OperatingPoint = Annotated[
+NoGate = Annotated[
+    bool,
+    typer.Option("--no-gate", help="Answer what is no chest radiograph, or unlike those that the network knows, too."),
+]
+OperatingPointOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Decision threshold to use.", show_default="the bundle's default")
 ]
 OutputMode = Annotated[

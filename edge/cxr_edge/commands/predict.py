@@ -18,11 +18,11 @@ _RANGE = len("0.0000 to 1.0000")
 def predict(
     paths: options.Inputs,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per input, in input order.")] = False,
-    bundle: options.Bundle = None,
-    provider: options.Provider = "auto",
+    bundle: options.BundleOption = None,
+    provider: options.ProviderOption = "auto",
     threads: options.Threads = None,
-    precision: options.Precision = "fp32",
-    operating_point: options.OperatingPoint = None,
+    precision: options.PrecisionOption = "fp32",
+    operating_point: options.OperatingPointOption = None,
     test_time_augmentation: options.TestTimeAugmentation = False,
     no_gate: options.NoGate = False,
 ) -> None:
@@ -51,7 +51,8 @@ def predict(
         heading = f"{'spread':<{_RANGE}}  file" if test_time_augmentation else "file"
         typer.echo(_ROW.format("label", "probability", "threshold", heading))
     count = failures = refused = 0
-    for found in Discovery(tuple(paths), ordered=True).find():
+    search = Discovery(tuple(paths), ordered=True).find()
+    for found in search:
         count += 1
         outcome: Answer | Failure
         outcome = Failure.of(found) if isinstance(found, InputError) else attempt(found, partial(model.predict, found))
@@ -66,6 +67,8 @@ def predict(
         for warning in outcome.warnings:
             typer.echo(printable(f"warning: {found}: {warning}"), err=True)
 
+    if search.summary:
+        typer.echo(search.summary, err=True)
     session, manifest = model.classifier.session, model.bundle.manifest
     typer.echo(
         f"{manifest.name} {manifest.version} ({model.bundle.digest[:12]}), {precision} on {session.provider}"

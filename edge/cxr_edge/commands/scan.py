@@ -45,10 +45,10 @@ def scan(
     ray_address: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="With --engine ray.", show_default="this machine alone")
     ] = None,
-    bundle: options.Bundle = None,
-    provider: options.Provider = "auto",
-    precision: options.Precision = "fp32",
-    operating_point: options.OperatingPoint = None,
+    bundle: options.BundleOption = None,
+    provider: options.ProviderOption = "auto",
+    precision: options.PrecisionOption = "fp32",
+    operating_point: options.OperatingPointOption = None,
     test_time_augmentation: options.TestTimeAugmentation = False,
     no_gate: options.NoGate = False,
     mode: options.OutputMode = "700",

@@ -5,7 +5,7 @@ import typer
 from cxr_edge.commands import options
 
 
-def verify(bundle: options.Bundle = None, provider: options.Provider = "cpu") -> None:
+def verify(bundle: options.BundleOption = None, provider: options.ProviderOption = "cpu") -> None:
     """Check the bundle's hashes, and what every network of it gives on this machine against what it gave when made.
 
     Prints one JSON object. Exits with 5 if the bundle was changed or answers differently.

@@ -11,17 +11,17 @@ from cxr_edge.explanation.gradcam import SaliencyMap
 from cxr_edge.explanation.lime.explanation import LimeExplanation
 from cxr_edge.explanation.lungs import Evidence
 from cxr_edge.explanation.options import CAM_NAMES
-from cxr_edge.explanation.rendering import Line, Panel, Picture
+from cxr_edge.explanation.rendering import BgrImage, Line, Panel
 from cxr_edge.reading.radiograph import Radiograph
 from cxr_edge.results.record import RESEARCH_USE
 
-PICTURES = ("figure.png", "gradcam.png", "lime-region.png", "lime-whole.png", "lime-pros-cons.png")
+PICTURE_NAMES = ("figure.png", "gradcam.png", "lime-region.png", "lime-whole.png", "lime-pros-cons.png")
 """Every picture that `draw` may give."""
 _PANEL = (640, 1000)  # longer side of a panel of the figure: text stays legible, the figure stays openable
 _SINGLE = (448, 4096)  # of a single picture: its own resolution almost always
 
 
-def draw(explanation: Explanation) -> Iterator[tuple[str, Picture]]:
+def draw(explanation: Explanation) -> Iterator[tuple[str, BgrImage]]:
     """Draw every picture of an explanation.
 
     Yields:
@@ -49,7 +49,7 @@ def draw(explanation: Explanation) -> Iterator[tuple[str, Picture]]:
             yield name, rendering.compose([panel], _caption(explanation, None, lime, factor, note=note))
 
 
-def _heat_panel(picture: Picture, saliency: SaliencyMap, evidence: Evidence | None) -> Panel:
+def _heat_panel(picture: BgrImage, saliency: SaliencyMap, evidence: Evidence | None) -> Panel:
     drawn = rendering.heat(picture, saliency.upsample(*picture.shape[:2]))
     if evidence is not None and not evidence.outline.implausible:
         lungs = rendering.enlarge_mask(evidence.outline.mask, *picture.shape[:2])
@@ -58,7 +58,7 @@ def _heat_panel(picture: Picture, saliency: SaliencyMap, evidence: Evidence | No
     return Panel(drawn, title, rendering.heat_bar(), ("peak", "0"))
 
 
-def _tint_panel(picture: Picture, lime: LimeExplanation) -> Panel:
+def _tint_panel(picture: BgrImage, lime: LimeExplanation) -> Panel:
     """Every superpixel whose interval excludes 0, the leading ones outlined and numbered by rank."""
     labels = rendering.enlarge_labels(lime.superpixels.labels, *picture.shape[:2])
     sure = _sure(lime)
@@ -81,7 +81,7 @@ def _sure(lime: LimeExplanation) -> NDArray[np.bool_]:
     return (low > 0) | (high < 0)
 
 
-def _lime_singles(picture: Picture, lime: LimeExplanation) -> Iterator[tuple[str, Panel, str]]:
+def _lime_singles(picture: BgrImage, lime: LimeExplanation) -> Iterator[tuple[str, Panel, str]]:
     labels = rendering.enlarge_labels(lime.superpixels.labels, *picture.shape[:2])
     leaders = [index for index in lime.ranking if lime.coefficients[index] > 0][: lime.top]
     region: NDArray[np.bool_] = np.isin(labels, leaders)

@@ -9,14 +9,14 @@ from tempfile import mkdtemp
 
 from cxr_edge.errors import InputError, OutputError
 from cxr_edge.explanation.explainer import Explanation
-from cxr_edge.explanation.figures import PICTURES, draw
+from cxr_edge.explanation.figures import PICTURE_NAMES, draw
 from cxr_edge.explanation.rendering import to_png
 from cxr_edge.files import MARKER, write_atomically
 from cxr_edge.results.output import PRIVATE, file_mode, output_place
 from cxr_edge.results.record import to_record
 
 RECORD = "explanation.json"
-_OURS = frozenset({MARKER, RECORD, *PICTURES})
+_OURS = frozenset({MARKER, RECORD, *PICTURE_NAMES})
 _BY_THE_SYSTEM = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 

@@ -13,7 +13,7 @@ from cxr_edge.files import STAMP
 from cxr_edge.reading.radiograph import Radiograph
 from cxr_edge.text import printable
 
-Picture = NDArray[np.uint8]
+BgrImage = NDArray[np.uint8]
 
 # Bluish green and red of unlike lightness; cons are hatched as well, so that no colour has to be told from another.
 PRO = (115, 158, 0)
@@ -39,9 +39,9 @@ class Panel:
         ends: What the top and the bottom of the bar mean.
     """
 
-    picture: Picture
+    picture: BgrImage
     title: str
-    bar: Picture | None = None
+    bar: BgrImage | None = None
     ends: tuple[str, str] = ("", "")
 
 
@@ -58,7 +58,7 @@ class Line:
     kind: Literal["headline", "plain", "warning"] = "plain"
 
 
-def grey_picture(radiograph: Radiograph, *, smallest: int, largest: int) -> tuple[Picture, float]:
+def grey_picture(radiograph: Radiograph, *, smallest: int, largest: int) -> tuple[BgrImage, float]:
     """Show a radiograph in its own aspect ratio, enlarged or reduced only as far as the limits on its longer side ask.
 
     Returns:
@@ -74,29 +74,30 @@ def grey_picture(radiograph: Radiograph, *, smallest: int, largest: int) -> tupl
     return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), factor
 
 
-def heat(picture: Picture, values: NDArray[np.float32]) -> Picture:
+def heat(picture: BgrImage, values: NDArray[np.float32]) -> BgrImage:
     """Lay a map in 0..1 over a picture: viridis, ever more opaque, so that 0 leaves the radiograph untouched."""
     colours = cv2.applyColorMap((values * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
     return _blend(picture, colours, _HEAT_OPACITY * values)
 
 
-def heat_bar() -> Picture:
+def heat_bar() -> BgrImage:
     """The colours of `heat` over mid grey, 1 at the top."""
     values = np.linspace(1, 0, 256, dtype=np.float32)[:, None]
     return heat(np.full((256, 1, 3), 128, np.uint8), values)[:, 0]
 
 
-def tint(picture: Picture, values: NDArray[np.float32]) -> Picture:
+def tint(picture: BgrImage, values: NDArray[np.float32]) -> BgrImage:
     """Lay signed values in -1..1 over a picture: pros plain green, cons hatched red, opacity their size."""
     height, width = values.shape
     period = max(6, max(height, width) // 60)  # wide enough to be seen where a viewer shrinks the picture
-    stripe = (np.add.outer(np.arange(height), np.arange(width)) % period) < max(2, period // 3)
+    diagonals = np.add.outer(np.arange(height, dtype=np.uint16), np.arange(width, dtype=np.uint16))
+    stripe = diagonals % np.uint16(period) < max(2, period // 3)
     opacity = np.abs(values) * np.where((values < 0) & ~stripe, 0.35, 1.0).astype(np.float32)
     colours = np.where((values < 0)[:, :, None], np.array(CON, np.uint8), np.array(PRO, np.uint8))
     return _blend(picture, colours, _TINT_OPACITY * opacity)
 
 
-def tint_bar() -> Picture:
+def tint_bar() -> BgrImage:
     """The colours of `tint` over mid grey, +1 at the top."""
     values = np.linspace(1, -1, 256, dtype=np.float32)[:, None]
     colours = np.where(values[:, :, None] < 0, np.array(CON, np.uint8), np.array(PRO, np.uint8))
@@ -119,8 +120,8 @@ def enlarge_mask(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np
 
 
 def outline(
-    picture: Picture, region: NDArray[np.bool_], colour: tuple[int, int, int], *, thin: bool = False
-) -> Picture:
+    picture: BgrImage, region: NDArray[np.bool_], colour: tuple[int, int, int], *, thin: bool = False
+) -> BgrImage:
     """Draw the border of a region with a dark edge, so that it shows on black and on white.
 
     The thin line runs along the border; the other one runs inside it, so that regions side by side keep their colours.
@@ -133,7 +134,7 @@ def outline(
     return drawn if thin else np.asarray(cv2.copyTo(drawn, region.astype(np.uint8), picture.copy()), np.uint8)
 
 
-def number(picture: Picture, region: NDArray[np.bool_], text: str) -> Picture:
+def number(picture: BgrImage, region: NDArray[np.bool_], text: str) -> BgrImage:
     """Write a short text on a dark disc at the innermost point of a region."""
     depth = cv2.distanceTransform(np.pad(region, 1).astype(np.uint8), cv2.DIST_L2, 3)
     _, _, _, (x, y) = cv2.minMaxLoc(depth)
@@ -144,7 +145,7 @@ def number(picture: Picture, region: NDArray[np.bool_], text: str) -> Picture:
     return drawn
 
 
-def compose(panels: list[Panel], caption: list[Line]) -> Picture:
+def compose(panels: list[Panel], caption: list[Line]) -> BgrImage:
     """Set panels of equal size side by side, wide ones one below the other, with a caption below.
 
     The figure is never narrower than its titles need, nor lower than its colour bars need, whatever the panels' shape.
@@ -169,7 +170,7 @@ def compose(panels: list[Panel], caption: list[Line]) -> Picture:
     return np.vstack([body, _caption_strip(caption, body.shape[1], unit)])
 
 
-def to_png(picture: Picture) -> bytes:
+def to_png(picture: BgrImage) -> bytes:
     """Encode a picture, quick rather than small; `STAMP` is the text of ``Software`` in it (PNG, section 11.3.3)."""
     data = bytes(cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1])
     text = b"tEXtSoftware\0" + STAMP
@@ -177,7 +178,7 @@ def to_png(picture: Picture) -> bytes:
     return data[:_IHDR_END] + chunk + data[_IHDR_END:]
 
 
-def to_jpeg(picture: Picture, *, quality: int = 85) -> bytes:
+def to_jpeg(picture: BgrImage, *, quality: int = 85) -> bytes:
     """Encode a picture; `STAMP` is the comment in it (ITU-T T.81, B.2.4.5).
 
     Args:
@@ -188,12 +189,12 @@ def to_jpeg(picture: Picture, *, quality: int = 85) -> bytes:
     return data[:2] + b"\xff\xfe" + (len(STAMP) + 2).to_bytes(2, "big") + STAMP + data[2:]
 
 
-def _scale(picture: Picture) -> int:
+def _scale(picture: BgrImage) -> int:
     """Give the length that lines and numbers are drawn in proportion to: the longer side, less where it is a strip."""
     return min(max(picture.shape[:2]), 4 * min(picture.shape[:2]))
 
 
-def _caption_strip(caption: list[Line], width: int, unit: int) -> Picture:
+def _caption_strip(caption: list[Line], width: int, unit: int) -> BgrImage:
     lines = [
         (part, line.kind)
         for line in caption
@@ -211,7 +212,7 @@ def _line_size(kind: str, unit: int) -> float:
     return unit * (1.15 if kind == "headline" else 0.95)
 
 
-def _framed(panel: Panel, unit: int) -> Picture:
+def _framed(panel: Panel, unit: int) -> BgrImage:
     """Set a panel on paper, its title above, its colour bar to the right."""
     height, width = panel.picture.shape[:2]
     title = _plain(panel.title)
@@ -229,19 +230,19 @@ def _framed(panel: Panel, unit: int) -> Picture:
     return frame
 
 
-def _padded(picture: Picture, height: int, width: int) -> Picture:
+def _padded(picture: BgrImage, height: int, width: int) -> BgrImage:
     """Put paper to the right of a picture and below it."""
     below, right = height - picture.shape[0], width - picture.shape[1]
     return cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_CONSTANT, value=_PAPER)
 
 
-def _blend(picture: Picture, colours: Picture, opacity: NDArray[Any]) -> Picture:
+def _blend(picture: BgrImage, colours: BgrImage, opacity: NDArray[Any]) -> BgrImage:
     opacity = opacity[:, :, None]
     return np.asarray(np.rint(picture * (1 - opacity) + colours * opacity), np.uint8)
 
 
 def _write(
-    picture: Picture,
+    picture: BgrImage,
     text: str,
     origin: tuple[int, int],
     size: float,

@@ -99,7 +99,7 @@ class Classifier:
         names = ["logodds", "probability", "features", *([DESCRIPTOR] if self.gate else [])]
         logodds, probability, features, *rest = self.session.run({"pixels": inputs}, names)
         descriptors = rest[0] if rest else [None] * count
-        scores = self.gate.scores(rest[0]).tolist() if self.gate else [None] * count
+        scores = self.gate.scores(rest[0]) if self.gate else None
         return tuple(
             Prediction(
                 logodds=float(logodds[row]),
@@ -111,7 +111,8 @@ class Classifier:
                 provider=self.session.provider,
                 precision=self.precision,
                 input=inputs[row],
-                gate_score=scores[row],
+                gate_score=None if scores is None else float(scores.distance[row]),
+                scope_score=None if scores is None or scores.elsewhere is None else float(scores.elsewhere[row]),
                 descriptor=descriptors[row],
             )
             for row in range(count)

@@ -45,6 +45,12 @@ class Search(Iterator[Path | InputError]):
         """Give the next file, or the error of what cannot be searched or answered."""
         return next(self._found)
 
+    @property
+    def summary(self) -> str | None:
+        """What was left out so far and why, in a sentence; None if nothing was."""
+        reasons = ", ".join(f"{number} {reason}" for reason, number in self.skipped.most_common() if number)
+        return f"Left out of the search: {reasons}." if reasons else None
+
     def _named(self) -> Iterator[Path | InputError]:
         inputs = self._discovery.distinct
         self.skipped[REPEATED] += len(self._discovery.inputs) - len(inputs)

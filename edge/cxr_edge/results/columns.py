@@ -39,6 +39,8 @@ COLUMNS = (
     Column("highest_probability", "real", ("test_time_augmentation", "probability", "highest")),
     Column("label_agreement", "real", ("test_time_augmentation", "label_agreement")),
     Column("gate_score", "real", ("gate", "score")),
+    Column("scope", "text", ("gate", "scope")),
+    Column("scope_score", "real", ("gate", "scope_score")),
     Column("refusal", "text", ("gate", "reason")),
     Column("warnings", "texts", ("warnings",)),
     Column("error_kind", "text", ("error", "kind")),

@@ -5,18 +5,22 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.bundle.manifest import GateSpec
 from cxr_edge.errors import CxrEdgeError, InputError
 from cxr_edge.reading.radiograph import Radiograph
 from cxr_edge.results.schema import RECORD_SCHEMA
 
 T = TypeVar("T")
+ScopeAnswer = Literal["in scope", "outside", "no chest radiograph"]
+"""Whose radiograph it is: one of those that the network knows, another one, or none at all."""
 _UNLIKE = "not like the chest radiographs that the gate was made with"
+_ELSEWHERE = "not like the radiographs that the network was trained on"
 _NO_NUMBER = "the gate's score is no number"
 
 
@@ -25,25 +29,35 @@ class Refusal:
     """Why an input gets no label.
 
     Attributes:
-        score: How unlike a chest radiograph it is; NaN where the network could not say.
+        score: What it is refused for; NaN where the network could not say.
         threshold: The largest score that is answered.
         reason: The same in words.
+        scope: ``no chest radiograph``, or ``outside`` of what the network knows.
     """
 
     score: float
     threshold: float
     reason: str
+    scope: ScopeAnswer = "no chest radiograph"
 
     def __str__(self) -> str:
         """Say it in one line."""
         return f"{self.reason} (score {self.score:.4g}, answered up to {self.threshold:.4g})"
 
 
-def refuse(score: float, threshold: float) -> Refusal | None:
-    """Judge a score: refused above the threshold, and where it is no number; None is answered."""
-    if score <= threshold:
+def refuse(gate: GateSpec, distance: float, elsewhere: float | None) -> Refusal | None:
+    """Judge the scores of an input: refused above a threshold, and where one is no number; None is answered.
+
+    Args:
+        gate: With the thresholds.
+        distance: How unlike a chest radiograph it is.
+        elsewhere: Log-odds of coming from elsewhere; None where the gate does not tell.
+    """
+    if not distance <= gate.threshold:
+        return Refusal(distance, gate.threshold, _NO_NUMBER if math.isnan(distance) else _UNLIKE)
+    if gate.scope is None or elsewhere is None or elsewhere <= gate.scope.threshold:
         return None
-    return Refusal(score, threshold, _NO_NUMBER if math.isnan(score) else _UNLIKE)
+    return Refusal(elsewhere, gate.scope.threshold, _NO_NUMBER if math.isnan(elsewhere) else _ELSEWHERE, "outside")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +75,7 @@ class Prediction:
         precision: ``fp32`` or ``int8``.
         input: What the network took, float32 [height, width] in 0..255: explanations start from it.
         gate_score: How unlike a chest radiograph the input is; None where no gate was asked.
+        scope_score: Log-odds that it is not one of the radiographs that the network knows; None where nobody can tell.
         descriptor: What the gate looked at, float32 [D]; None where no gate was asked.
     """
 
@@ -74,6 +89,7 @@ class Prediction:
     precision: str
     input: NDArray[np.float32]
     gate_score: float | None = None
+    scope_score: float | None = None
     descriptor: NDArray[np.float32] | None = None
 
     @property
@@ -170,7 +186,7 @@ class Answer:
     def refusal(self) -> Refusal | None:
         """Why the label and the probability are not to be used; None where they are."""
         gate, score = self.bundle.manifest.gate, self.gate_score
-        return None if gate is None or score is None else refuse(score, gate.threshold)
+        return None if gate is None or score is None else refuse(gate, score, self.prediction.scope_score)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -204,7 +220,18 @@ class Answer:
                 "threshold": gate.threshold,
                 "refused": refusal is not None,
                 "reason": refusal and refusal.reason,
+                **self._scope_to_json(gate, refusal),
             }
+        }
+
+    def _scope_to_json(self, gate: GateSpec, refusal: Refusal | None) -> dict[str, object]:
+        score = self.prediction.scope_score
+        if gate.scope is None or score is None:
+            return {}
+        return {
+            "scope": refusal.scope if refusal else "in scope",
+            "scope_score": score if math.isfinite(score) else None,
+            "scope_threshold": gate.scope.threshold,
         }
 
 

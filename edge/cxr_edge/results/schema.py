@@ -35,12 +35,19 @@ class BundleRecord(Struct, frozen=True, kw_only=True):
 
 
 class GateRecord(Struct, frozen=True, kw_only=True):
-    """How unlike a chest radiograph the input is, and the largest score that is answered."""
+    """How unlike a chest radiograph the input is, and the largest score that is answered.
+
+    ``scope`` says whose radiograph it is, where the bundle can tell: its score is the log-odds that it is not one of
+    those that the network knows.
+    """
 
     score: Finite | None
     threshold: Finite
     refused: bool
     reason: str | None
+    scope: Literal["in scope", "outside", "no chest radiograph"] | UnsetType = UNSET
+    scope_score: Finite | UnsetType | None = UNSET
+    scope_threshold: Finite | UnsetType = UNSET
 
 
 class ProbabilitySpread(Struct, frozen=True, kw_only=True):

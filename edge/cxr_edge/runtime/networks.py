@@ -8,6 +8,8 @@ from cxr_edge.runtime.sessions import Session, Shape, open_session
 GRADCAM_FILE = "gradcam.onnx"
 DESCRIPTOR = "descriptor"
 """The output of a classifier that the gate looks at, float32 [N, D]."""
+ELSEWHERE = "elsewhere"
+"""The output of a gate that tells the scope: log-odds of coming from elsewhere, float32 [N]."""
 
 
 def open_classifier(
@@ -48,7 +50,7 @@ def open_classifier(
 
 
 def open_gate(bundle: Bundle) -> Session:
-    """Open the gate: descriptor → score.
+    """Open the gate: descriptor → score, and elsewhere where it tells whose radiograph it is.
 
     It runs on one thread of the CPU: it is tiny, and a second pool would get in the classifier's way.
 
@@ -59,8 +61,14 @@ def open_gate(bundle: Bundle) -> Session:
     if spec is None:
         raise BundleError("the bundle has no gate", cure="add one with cxr-export gate", path=bundle.folder)
     session = open_session(bundle.network(spec.file), provider="cpu", threads=1)
-    session.check({DESCRIPTOR: (None, None)}, {"score": (None,)})
+    session.check({DESCRIPTOR: (None, None)}, dict.fromkeys(gate_outputs(bundle), (None,)))
     return session
+
+
+def gate_outputs(bundle: Bundle) -> list[str]:
+    """Name the outputs of a bundle's gate."""
+    gate = bundle.manifest.gate
+    return ["score", *([ELSEWHERE] if gate and gate.scope else [])]
 
 
 def open_gradcam(bundle: Bundle, *, provider: Provider = "auto", threads: int | None = None) -> Session:

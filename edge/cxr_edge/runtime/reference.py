@@ -4,7 +4,8 @@
 
 - ``inputs`` [N, height, width] in 0..255 and ``target`` int64 [N], the class whose map is asked for;
 - ``logodds``, ``probability``, ``gradients`` and ``map`` as in `Outputs`, computed by the training framework;
-- where the bundle has a gate, ``gate_score``; where it has a lung segmenter, ``lungs`` for the first inputs.
+- where the bundle has a gate, ``gate_score`` and perhaps ``scope_score``; where it has a lung segmenter, ``lungs`` for
+  the first inputs.
 
 The manifest says under ``self_test`` what each was computed by.
 """
@@ -58,6 +59,7 @@ class Outputs:
         gradients: float32 [N, h, w, channels]: d logit of the target / d features.
         map: float32 [N, h, w], ≥ 0: the class activation map of the target.
         gate_score: float32 [N]; None where there is no gate.
+        scope_score: float32 [N]; None where the gate does not tell the scope.
         lungs: float32 [min(N, `LUNG_INPUTS`), h, w], log-odds of lung; None where there is no lung segmenter.
     """
 
@@ -66,6 +68,7 @@ class Outputs:
     gradients: _Numbers
     map: _Numbers
     gate_score: _Numbers | None = None
+    scope_score: _Numbers | None = None
     lungs: _Numbers | None = None
 
     @classmethod
@@ -119,6 +122,7 @@ def _check_shapes(bundle: Bundle, reference: ReferenceInputs, expected: Outputs)
         "gradients": (count, map_.height, map_.width, map_.channels),
         "map": (count, map_.height, map_.width),
         "gate_score": (count,),
+        "scope_score": (count,),
     }
     for name, value in {**vars(reference), **vars(expected)}.items():
         if value is not None and value.shape != shapes.get(name, value.shape):

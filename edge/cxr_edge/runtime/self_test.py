@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import BundleError
-from cxr_edge.runtime.networks import DESCRIPTOR, open_classifier, open_gate, open_gradcam, open_lungs
+from cxr_edge.runtime.networks import DESCRIPTOR, gate_outputs, open_classifier, open_gate, open_gradcam, open_lungs
 from cxr_edge.runtime.providers import Provider
 from cxr_edge.runtime.reference import LUNG_INPUTS, Outputs, ReferenceInputs, read_reference
 
@@ -106,8 +106,8 @@ def compute_outputs(bundle: Bundle, reference: ReferenceInputs, *, provider: Pro
     for batch in reference.batches():
         logodds, probability, features, *rest = classifier.run({"pixels": batch.inputs}, names)
         gradients, map_ = gradcam.run({"features": features, "target": batch.target}, ["gradients", "map"])
-        score = gate.run({DESCRIPTOR: rest[0]}, ["score"])[0] if gate else None
-        parts.append(Outputs(logodds, probability, gradients, map_, score))
+        scores = gate.run({DESCRIPTOR: rest[0]}, gate_outputs(bundle)) if gate else []
+        parts.append(Outputs(logodds, probability, gradients, map_, *scores))
     outputs = Outputs.join(parts)
     if manifest.lungs is not None:
         lungs = open_lungs(bundle, provider=provider).run({"pixels": reference.inputs[:LUNG_INPUTS]}, ["lungs"])[0]
@@ -149,7 +149,13 @@ def self_test(bundle: Bundle, *, provider: Provider = "cpu") -> Comparison:
     except ValueError as error:  # shapes that do not fit
         problem = f"a network gives outputs of another shape ({error})"
         raise BundleError(problem, cure="export the bundle again", path=bundle.folder) from error
-    there = {"gate_score": bundle.manifest.gate, "lungs": bundle.manifest.lungs, **bundle.manifest.precisions}
+    gate = bundle.manifest.gate
+    there = {
+        "gate_score": gate,
+        "scope_score": gate and gate.scope,
+        "lungs": bundle.manifest.lungs,
+        **bundle.manifest.precisions,
+    }
     tested = {*expected.to_arrays(), *precisions, "fp32"}
     untested = tuple(name for name, network in there.items() if network is not None and name not in tested)
     return replace(comparison, precisions=precisions, untested=untested)

@@ -98,7 +98,7 @@ def scan_on_cluster(
                 else:
                     shutil.rmtree(records / _UNFINISHED)
                 sys.stderr.write(f"{tally}\n")
-            tally.skipped.update(getattr(search, "skipped", {}))
+            tally.skipped = search.skipped
         finally:
             ray.shutdown()
             index.close()

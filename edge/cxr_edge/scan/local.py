@@ -87,9 +87,9 @@ def scan_locally(
             pipeline = Pipeline(
                 worker, journal, workers=workers, batch_size=parameters.batch_size, stop=stop, report=show
             )
-            search = _arriving(discovery, stop, poll) if watch else discovery.find()
-            tally = pipeline.run(search)
-            tally.skipped.update(getattr(search, "skipped", {}))  # what watches has no end to count at
+            search = discovery.find()  # nothing is searched before the first file is asked for
+            tally = pipeline.run(_arriving(discovery, stop, poll) if watch else search)
+            tally.skipped = search.skipped
         return tally, stop.is_set()
 
 

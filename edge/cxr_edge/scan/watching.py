@@ -86,8 +86,7 @@ class _Watcher:
         except FileNotFoundError:  # gone between the look and the watch
             return
         except OSError as error:
-            problem = f"the folders cannot be watched ({error})"
-            raise UsageError(problem, cure="take --poll 10 to look instead") from error
+            raise UsageError(f"the folders cannot be watched ({error}); take --poll 10 to look instead") from error
 
     def _arrived(self, reported: Path) -> Iterator[Path | InputError]:
         place = self._place(reported)

@@ -9,12 +9,20 @@ import pytest
 
 import cxr_edge
 from cxr_edge.bundle.bundle import Bundle, write_manifest
+from cxr_edge.bundle.manifest import GateSpec, ScopeDetector
 from cxr_edge.results.outcomes import Refusal, refuse
-from cxr_edge.results.record import to_line
-from tiny import GATE_THRESHOLD
+from cxr_edge.results.record import read_record, to_line
+from cxr_edge.runtime.self_test import self_test
+from tiny import GATE_THRESHOLD, SCOPE_THRESHOLD, write_tiny_bundle
 
 NEARLY_WHITE = np.full((300, 300), 250, np.uint8)
 BLACK = np.zeros((300, 300), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def scoped_bundle(tmp_path_factory):
+    """A bundle whose gate takes what is brighter than a level for radiographs of elsewhere."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "scoped", gate=True, scope=True)
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +32,52 @@ def model(gated_bundle):
 
 @pytest.mark.parametrize(("score", "refused"), [(0.0, False), (1.0, False), (1.001, True), (math.nan, True)])
 def test_refused_above_the_threshold_and_where_there_is_no_number(score, refused):
-    refusal = refuse(score, 1.0)
+    refusal = refuse(GateSpec(file="", threshold=1.0, method="", chosen_on=""), score, None)
     assert (refusal is not None) == refused
     if refusal:
         assert refusal.threshold == 1.0
         assert ("number" in refusal.reason) == math.isnan(score)
         assert "answered up to 1" in str(refusal)
+
+
+@pytest.mark.parametrize(
+    ("distance", "elsewhere", "scope"),
+    [
+        (0.5, -2.0, None),
+        (0.5, 0.25, None),
+        (0.5, 0.26, "outside"),
+        (0.5, math.nan, "outside"),
+        (2.0, -2.0, "no chest radiograph"),
+        (2.0, 9.0, "no chest radiograph"),
+        (0.5, None, None),
+    ],
+)
+def test_what_comes_from_elsewhere_gets_no_label(distance, elsewhere, scope):
+    detector = ScopeDetector(threshold=0.25, method="", chosen_on="")
+    spec = GateSpec(file="", threshold=1.0, method="", chosen_on="", scope=detector)
+    refusal = refuse(spec, distance, elsewhere)
+    assert (refusal and refusal.scope) == scope
+    if scope == "outside":
+        assert refusal.threshold == 0.25
+        assert ("number" in refusal.reason) == math.isnan(elsewhere)
+
+
+def test_the_record_says_whose_radiograph_it_is(scoped_bundle):
+    model = cxr_edge.load(scoped_bundle, provider="cpu", threads=1)
+    inside, outside, none = (model.predict(np.full((300, 300), grey, np.uint8)) for grey in (99, 190, 250))
+    records = [read_record(to_line(answer.to_json())).gate for answer in (inside, outside, none)]
+    assert [record.scope for record in records] == ["in scope", "outside", "no chest radiograph"]
+    assert [record.refused for record in records] == [False, True, True]
+    assert records[1].scope_score == pytest.approx(190 - SCOPE_THRESHOLD)
+    assert records[1].scope_threshold == 0
+    assert records[1].reason != records[2].reason
+    assert outside.to_json()["label"] is None
+    loose = cxr_edge.load(scoped_bundle, provider="cpu", threads=1, gate=False)
+    assert loose.predict(np.full((300, 300), 190, np.uint8)).refusal is None
+
+
+def test_the_self_test_covers_the_scope(scoped_bundle):
+    assert "scope_score" in self_test(Bundle.open(scoped_bundle)).differences
 
 
 def test_a_radiograph_passes_with_its_score_in_the_record(model, radiographs):
@@ -154,7 +202,7 @@ def test_explain_draws_nothing_of_what_is_refused(run, pictures, tmp_path):
     out = tmp_path / "explained"
     code, _, err = run("explain", pictures, "--method", "gradcam", "--out", out)
     assert code == 3
-    assert sorted(path.name for path in out.iterdir()) == ["chest"]
+    assert sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) == ["chest"]
     assert "refused" in err
     code, *_ = run("explain", pictures / "white.png", "--method", "gradcam", "--out", out, "--no-gate")
     assert code == 0

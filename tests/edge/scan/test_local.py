@@ -1,8 +1,7 @@
 """The engine of one machine, in this process: what one strange file does, what pictures need, what memory allows."""
 
 import json
-from collections import Counter
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -226,23 +225,12 @@ def test_a_journal_that_is_a_link_is_not_written_through(model: Model, folder: P
     assert victim.read_text() == ""
 
 
-def test_what_the_search_left_out_is_counted(
-    model: Model, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Search:
-        """Files, and a count of what was left out."""
-
-        def __init__(self) -> None:
-            self.skipped: Counter[str] = Counter()
-            self._files = iter(sorted(folder.iterdir()))
-
-        def __iter__(self) -> Iterator[Path]:
-            return self
-
-        def __next__(self) -> Path:
-            self.skipped["hidden"] += 1
-            return next(self._files)
-
-    monkeypatch.setattr(Discovery, "find", lambda _: Search())
-    tally, _ = scan(model, folder, tmp_path)
-    assert tally.skipped == {"hidden": COUNT + 1}
+def test_what_the_search_left_out_is_counted(model: Model, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "in")
+    for name in (".hidden.png", "notes.txt", "list.csv"):
+        (tmp_path / "in" / name).write_text("no picture")
+    tally, _ = scan(model, tmp_path / "in", tmp_path / "in" / "out", pictures=True)
+    again, _ = scan(model, tmp_path / "in", tmp_path / "in" / "out", pictures=True)
+    assert (tally.total, again.known) == (COUNT, COUNT)
+    assert +again.skipped == {"hidden": 1, "other files": 2, "own output": 1}
+    assert str(again).endswith("4 files and folders were left out (other files 2, hidden 1, own output 1)")

@@ -31,7 +31,7 @@ from cxr_train.audit.refusals import check_others, compare_originals, pair_up, r
 from cxr_train.audit.robustness import hide_lungs, mark, probe
 from cxr_train.dataset import find_samples, read_images, read_masks
 
-FIGURES = "figures"
+_FIGURES = "figures"
 _console = Console(stderr=True)
 
 
@@ -92,7 +92,7 @@ def audit(plan: Plan, out: Path) -> dict[str, Any]:
         check_others(plan.others)
     try:
         make_output_folder(out)
-        figures = make_folder_below(out, FIGURES)
+        figures = make_folder_below(out, _FIGURES)
     except OSError as error:
         raise OutputError(f"{out}: cannot be written ({error}); name another folder with --out") from error
 

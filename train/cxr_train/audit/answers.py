@@ -11,8 +11,9 @@ from sklearn.metrics import roc_auc_score
 
 from cxr_edge.api import Model
 from cxr_edge.results.outcomes import Prediction
+from cxr_train.calibration import Floats
 from cxr_train.dataset import Images
-from cxr_train.metrics import Estimate, Floats, bootstrapped_mean, certain_share, estimate
+from cxr_train.metrics import Estimate, bootstrapped_mean, certain_share, estimate
 from cxr_train.perturbations import Levels
 
 Rows = NDArray[np.bool_]

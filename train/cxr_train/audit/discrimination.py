@@ -12,8 +12,9 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from cxr_train.audit.answers import Rows, Setting
+from cxr_train.calibration import Floats
 from cxr_train.dataset import Images
-from cxr_train.metrics import Estimate, Floats, bootstrapped, confusion, expected_calibration_error
+from cxr_train.metrics import Estimate, bootstrapped, confusion, expected_calibration_error
 
 SIZE, SHARPNESS = "native size (megapixels)", "sharpness (variance of the Laplacian)"
 _CURVE_POINTS = 200

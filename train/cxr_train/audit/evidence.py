@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.explanation.lungs import measure_evidence
-from cxr_edge.explanation.rendering import Picture, grey_picture, heat, outline, tint, to_jpeg
+from cxr_edge.explanation.rendering import BgrImage, grey_picture, heat, outline, tint, to_jpeg
 from cxr_edge.files import write_atomically
 from cxr_edge.reading.radiograph import Radiograph, Source
 from cxr_edge.results.outcomes import Prediction
@@ -262,7 +262,7 @@ def _mistakes(setting: Setting) -> Iterator[tuple[str, str, int, str]]:
             )
 
 
-def _picture(setting: Setting, row: int, label: str, *, lime: bool) -> Picture:
+def _picture(setting: Setting, row: int, label: str, *, lime: bool) -> BgrImage:
     explainer, pixels = setting.model.explainer, setting.images.pixels[row]
     source = Source(None, "array", pixels.shape[1], pixels.shape[0], 8)
     grey, _ = grey_picture(Radiograph(pixels, 255.0, source), smallest=_SIDE, largest=_SIDE)
