@@ -57,9 +57,10 @@ def test_the_loss_falls(train):
         assert np.mean([row[name] for row in rows[-3:]]) < 0.9 * np.mean([row[name] for row in rows[:3]]), name
 
 
-@pytest.mark.parametrize("recipe", [DEFAULT, STUDY], ids=["default", "study"])
-def test_a_training_that_is_killed_again_and_again_goes_on_to_the_same_end(train, monkeypatch, recipe):
-    recipe = replace(recipe, batch_statistics=True, epochs=3, batch=4, dropout=0.5)
+def test_a_training_that_is_killed_again_and_again_goes_on_to_the_same_end(train, monkeypatch):
+    # The plateau schedule is the one that depends on what came before.
+    choices = {"batch_statistics": True, "epochs": 3, "batch": 4, "schedule": "plateau", "decay": 1e-2}
+    recipe = replace(DEFAULT, **choices)
 
     def killed(owner, name):
         with monkeypatch.context() as patch:
@@ -76,12 +77,6 @@ def test_a_training_that_is_killed_again_and_again_goes_on_to_the_same_end(train
     weights = [keras.saving.load_model(each / "model.keras").get_weights() for each in (run, straight)]
     for found, expected in zip(*weights, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-def test_another_seed_gives_another_history(train):
-    recipe = replace(DEFAULT, batch_statistics=True, epochs=1)
-    one, other = (read_history(train(str(seed), recipe=recipe, seed=seed)) for seed in (1, 2))
-    assert one != other
 
 
 def test_the_rate_warms_up_and_falls_along_half_a_cosine():

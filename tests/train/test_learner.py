@@ -95,5 +95,8 @@ def test_batches_depend_on_seed_epoch_and_number_alone():
     assert sorted(seen) == [0, 1, 2, 3, 4]
     known = np.concatenate([np.isfinite(one[number][1]["lungs"]).all((1, 2)) for number in range(3)])
     np.testing.assert_array_equal(known, seen < 3)
+    another = Batches(pixels, labels, masks, **{**choices, "seed": 4})
+    another.epoch = 1
+    assert (np.concatenate([another[number][1]["labels"] for number in range(3)]) != seen).any()
     one.epoch = 0
     assert (np.concatenate([one[number][1]["labels"] for number in range(3)]) != seen).any()

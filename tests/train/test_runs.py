@@ -10,7 +10,7 @@ from cxr_train import runs
 from cxr_train.runs import Run, RunError, begin, check_claim, read_json, write_json
 from cxr_train.split import Split
 
-RECORD = {"arch": "small-cnn", "seed": 4, "command": "cxr-train fit", "recipe": {"epochs": 2}}
+RECORD = {"arch": "small-cnn", "seed": 4, "recipe": {"epochs": 2}}
 SPLIT = Split(4, frozenset({"a"}), frozenset({"b"}))
 
 
@@ -81,7 +81,10 @@ def test_beginning_anew_deletes_what_a_run_wrote_and_no_more(run):
         "notes.txt",
         "model.keras.backup",
     }
-    assert read_json(run / "run.json")["seed"] == 5
+    record = read_json(run / "run.json")
+    assert (record["schema"], record["seed"]) == (1, 5)
+    assert record["command"].startswith("cxr-train ")
+    assert {"keras", "tensorflow", "scikit-learn"} < record["tools"].keys()
     assert target.read_text() == "mine"
 
 
