@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+import cxr_edge
 from shipped import FILE, measure, samples
 
 EXPECTED = json.loads(FILE.read_text("utf-8"))
@@ -59,3 +60,12 @@ def test_the_gate_answers_every_sample(found):
 
     threshold = Bundle.open().manifest.gate.threshold
     assert all(0 < each["gate_score"] <= threshold for each in found["radiographs"].values())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_children_get_a_label_and_adults_of_elsewhere_get_none(precision):
+    model = cxr_edge.load(provider="cpu", threads=1, precision=precision)
+    found = {path.name: model.predict(path).refusal for path in samples()}
+    adults = {"cr_chest_pa_16bit.png", "nih_dx_chest.dcm"}
+    assert {name for name, refusal in found.items() if refusal} == adults
+    assert {found[name].scope for name in adults} == {"outside"}
