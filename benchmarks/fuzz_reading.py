@@ -27,9 +27,9 @@ except ImportError:
 
 with atheris.instrument_imports(include=["cxr_edge.reading"]):
     # These are imported when a file needs them; instrumented now.
-    import cxr_edge.reading.bmp
     import cxr_edge.reading.dicom
     import cxr_edge.reading.jpeg
+    import cxr_edge.reading.picture
     import cxr_edge.reading.png
     import cxr_edge.reading.tiff  # noqa: F401
     from cxr_edge.errors import InputError

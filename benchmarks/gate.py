@@ -13,18 +13,23 @@ import numpy as np
 
 from common import SAMPLES, Data, Image, alternate, inputs_of, model_for, parser, share
 from cxr_edge import InputError, Model
+from cxr_edge.results.outcomes import refuse
 from cxr_train.perturbations import PERTURBATIONS
 
-Row = tuple[str, list[float]]
+Judged = tuple[float, bool]
+Row = tuple[str, list[Judged]]
 
 
-def scores(model: Model, inputs: Iterable[Image]) -> list[float]:
-    """How unlike chest radiographs they are."""
-    return [
-        float("nan") if each.gate_score is None else each.gate_score
-        for image in inputs
-        for each in model.classifier.predict(image[None])
-    ]
+def scores(model: Model, inputs: Iterable[Image]) -> list[Judged]:
+    """How unlike chest radiographs they are, and whether they get no label for that or for where they come from."""
+    spec = model.bundle.manifest.gate
+    assert spec is not None
+    found = []
+    for image in inputs:
+        for each in model.classifier.predict(image[None]):
+            score = float("nan") if each.gate_score is None else each.gate_score
+            found.append((score, refuse(spec, score, each.scope_score) is not None))
+    return found
 
 
 def others(model: Model, folders: list[Path]) -> Iterator[Row]:
@@ -55,14 +60,14 @@ def chests(model: Model, data: Data, every: int) -> Iterator[Row]:
     yield "inverted", scores(model, (255 - image for image in images[::every]))
 
 
-def show(rows: Iterable[Row], threshold: float) -> list[float]:
-    """Prints the rows and gives all their scores."""
+def show(rows: Iterable[Row], threshold: float) -> list[Judged]:
+    """Prints the rows and gives all that is in them."""
     every = []
     print("| inputs | number | refused | nearest and farthest score, over the threshold |\n|---|---|---|---|")
     for name, values in rows:
         every += values
-        refused = sum(not value <= threshold for value in values)
-        relative = np.array(values) / threshold
+        refused = sum(gone for _, gone in values)
+        relative = np.array([score for score, _ in values]) / threshold
         print(
             f"| {name} | {len(values)} | {share(refused, len(values))} "
             f"| {np.nanmin(relative):.2f} to {np.nanmax(relative):.2f} |"
@@ -95,7 +100,7 @@ def main() -> None:
     print(f"{gated.bundle.digest[:12]}, {chosen.precision}, threshold {spec.threshold:.4f}\n")
     if chosen.others:
         found = show(others(gated, chosen.others), spec.threshold)
-        refused = sum(not value <= spec.threshold for value in found)
+        refused = sum(gone for _, gone in found)
         print(f"\nAll {len(found)} of them: {share(refused, len(found))} refused.\n")
     show(chests(gated, chosen.data, chosen.every), spec.threshold)
     if chosen.rounds:

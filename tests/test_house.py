@@ -15,12 +15,10 @@ PACKAGES = {
     "train": ROOT / "train" / "cxr_train",
     "audit": ROOT / "train" / "cxr_train" / "audit",
 }
-MODULES = {"edge": 70, "export": 10, "audit": 8}
+MODULES = {"edge": 117, "export": 10, "audit": 8}  # the aim for edge is 70: no more until then
 TOP_LEVEL, LINES = 8, 300
 FORBIDDEN = {"weigh", "hold", "tells", "doubts", "look_around", "grounds", "hang"}
 COMMANDS = {"cli.py", "commands"}  # a command is called what it does, as is the function that does it
-LANDING = pytest.mark.xfail(reason="until every room is as it shall be", strict=False)
-LANDING_EDGE, LANDING_EXPORT = (pytest.param(package, marks=LANDING) for package in ("edge", "export"))
 ROOMS = [  # from the top down; what stands side by side is in one set
     *({"cli"}, {"commands"}, {"bench", "doctor"}, {"scan"}, {"report"}, {"api"}, {"explanation"}, {"prediction"}),
     *({"results"}, {"runtime"}, {"bundle"}, {"reading"}, {"errors", "files", "text"}),
@@ -62,18 +60,18 @@ def test_the_top_level_of_the_runtime_is_short():
     assert len(found) <= TOP_LEVEL, found
 
 
-@pytest.mark.parametrize("package", [LANDING_EDGE, "export", "audit"])
+@pytest.mark.parametrize("package", ["edge", "export", "audit"])
 def test_there_are_few_modules(package):
     assert len(modules(package)) <= MODULES[package]
 
 
-@pytest.mark.parametrize("package", ["edge", LANDING_EXPORT, "train"])
+@pytest.mark.parametrize("package", ["edge", "export", "train"])
 def test_no_module_is_long(package):
     lines = {str(path.relative_to(ROOT)): path.read_text("utf-8").count("\n") for path in modules(package)}
     assert {name: count for name, count in lines.items() if count > LINES} == {}
 
 
-@pytest.mark.parametrize("package", [LANDING_EDGE, "export", "train"])
+@pytest.mark.parametrize("package", ["edge", "export", "train"])
 def test_a_public_name_is_defined_in_one_module(package):
     where = defaultdict(set)
     for path in modules(package):
@@ -83,7 +81,7 @@ def test_a_public_name_is_defined_in_one_module(package):
     assert {name: sorted(paths) for name, paths in where.items() if len(paths) > 1} == {}
 
 
-@pytest.mark.parametrize("package", [LANDING_EDGE, "export", "train"])
+@pytest.mark.parametrize("package", ["edge", "export", "train"])
 def test_names_are_those_of_the_field(package):
     found = {(name, str(path.relative_to(ROOT))) for path in modules(package) for name in spoken_names(path)}
     assert {each for each in found if each[0].strip("_") in FORBIDDEN} == set()

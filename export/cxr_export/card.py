@@ -251,26 +251,16 @@ Threshold chosen on {manifest.gate.chosen_on}. It may let pass what merely resem
 def _elsewhere(scope: ScopeDetector | None) -> str:
     if scope is None:
         return ""
-    refused = "\n".join(f"| {kind} | {share:.1%} |" for kind, share in scope.measured.get("refused", {}).items())
-    seen, unseen = (scope.measured.get(name, {}) for name in ("labelled", "labelled_unseen"))
-    labelled = "\n".join(f"| {name} | {_share(seen.get(name))} | {_share(share)} |" for name, share in unseen.items())
+    every = (scope.measured.get(name, {}) for name in ("refused", "labelled", "labelled_unseen"))
+    refused, labelled, unseen = ("; ".join(f"{kind} {share:.1%}" for kind, share in each.items()) for each in every)
     return f"""
 Chest radiographs from elsewhere get no label either: those whose log-odds of not being like the training radiographs
 lie above {scope.threshold:.3f}. Model: {scope.method}. Threshold chosen on {scope.chosen_on}.
 It learned a few sources. It is no meter of age, and a hospital that resembles the training hospital may pass.
-
-| held-out radiographs and their copies | refused |
-|---|---|
-{refused}
-
-| source | given a label, other patients | given a label where nothing of the source was learned |
-|---|---|---|
-{labelled}
+- Held-out radiographs and their copies that are refused: {refused}.
+- Given a label, of patients of the same source that it did not learn from: {labelled}.
+- Given a label, of a source that it learned nothing from: {unseen}.
 """
-
-
-def _share(share: float | None) -> str:
-    return "not measured" if share is None else f"{share:.1%}"
 
 
 def _int8(manifest: Manifest) -> str:

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from cxr_edge.bench.cases import Case, counted
 from cxr_edge.bench.measure import Figures
-from cxr_edge.bench.report import BenchReport, print_line, show_table, table_of, three_digits
+from cxr_edge.bench.report import BenchReport, bench_table, print_line, show_table, three_digits
 from cxr_edge.errors import UsageError
 from cxr_edge.runtime.machine import Machine
 
@@ -164,7 +164,7 @@ def show_comparison(comparison: BenchComparison, console: Console) -> None:
     console.print()
     print_line(console, f"Now / before, the run of {when}: latencies below 1 are quicker", "bold")
     rows = [(ratio.case, ratio) for ratio in comparison.ratios]
-    show_table(table_of(rows, ("before", "p50", "noise", "p99", "per s", ""), _cells), console)
+    show_table(bench_table(rows, ("before", "p50", "noise", "p99", "per s", ""), _cells), console)
     for sentence in comparison.differences:
         print_line(console, sentence, "yellow")
     for cases, what in (

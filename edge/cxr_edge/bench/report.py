@@ -36,7 +36,7 @@ _SCOPES = {
     "file": "file: from a file in the disk cache to its record",
     "process": "process: cxr-edge predict FILE, all of it",
 }
-Part = TypeVar("Part")
+BenchPart = TypeVar("BenchPart")
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class BenchReport:
         )
 
 
-def _part(record: dict[str, Any], name: str, kind: type[Part], of: str = "") -> Part:
+def _part(record: dict[str, Any], name: str, kind: type[BenchPart], of: str = "") -> BenchPart:
     if name not in record:
         raise ValueError(f"{name!r} is missing")
     try:
@@ -185,7 +185,7 @@ def show_report(report: BenchReport, console: Console, *, reasons: Mapping[str, 
         reasons: Why each provider is the one that computes.
     """
     cases, machine = list(report.figures), report.machine
-    table = table_of(report.figures.items(), ("p50", "p90", "p95", "p99", "per s", "runs", ""), _cells)
+    table = bench_table(report.figures.items(), ("p50", "p90", "p95", "p99", "per s", "runs", ""), _cells)
     parts = [str(report.bundle)]
     if "threads" not in {column.header for column in table.columns}:
         parts.append(counted(cases[0].threads, "thread"))
@@ -217,8 +217,8 @@ def print_line(console: Console, line: str, style: str = "") -> None:
     console.print(Text(printable(line), style), soft_wrap=True)
 
 
-def table_of(
-    rows: Iterable[tuple[Case, Part]], headings: Iterable[str], cells: Callable[[Part], Iterable[Text]]
+def bench_table(
+    rows: Iterable[tuple[Case, BenchPart]], headings: Iterable[str], cells: Callable[[BenchPart], Iterable[Text]]
 ) -> Table:
     """Lay out a table with a line for each case, and an empty line between two tasks.
 

@@ -1,17 +1,100 @@
-"""What a DICOM file states about patient and examination, as far as it identifies nobody."""
+"""What a DICOM file states about patient and examination, as far as it identifies nobody.
+
+Coded views and body parts (PS3.3 section 8.8; PS3.16 CID 4009, 4010 and 4031) stand here, because pydicom's tables of
+codes are large and slow to load.
+"""
 
 import re
 from dataclasses import dataclass
 from datetime import date
 
 from cxr_edge.reading.data_set import DataSet
-from cxr_edge.reading.dictionary import name
+from cxr_edge.reading.elements import name
+
+_SNOMED_RT = frozenset({"SRT", "SNM3", "99SDM"})
+_SHAPES = {"SCT": r"\d{6,18}", "SRT": r"[A-Z]-[0-9A-F]{4,5}", "DCM": r"\d{6}"}
+_WORDS = {
+    # views, CID 4010
+    ("SCT", "399348003"): "AP",
+    ("SRT", "R-10206"): "AP",
+    ("SCT", "272479007"): "PA",
+    ("SRT", "R-40888"): "PA",
+    ("SRT", "R-10214"): "PA",
+    ("SCT", "399033003"): "frontal",
+    ("SRT", "R-10202"): "frontal",
+    ("SCT", "399067008"): "lateral",
+    ("SRT", "R-102CD"): "lateral",
+    ("SCT", "399173006"): "left lateral",
+    ("SRT", "R-10236"): "left lateral",
+    ("SCT", "399198007"): "right lateral",
+    ("SRT", "R-10232"): "right lateral",
+    # body parts, CID 4009 and 4031; the chest as the standard coded it before 2020 and since
+    ("SCT", "51185008"): "CHEST",
+    ("SRT", "T-D3000"): "CHEST",
+    ("SCT", "816094009"): "CHEST",
+    ("SCT", "43799004"): "CHEST",
+    ("SRT", "T-D3200"): "CHEST",
+    ("SCT", "39607008"): "LUNG",
+    ("SRT", "T-28000"): "LUNG",
+    ("SCT", "113345001"): "ABDOMEN",
+    ("SRT", "T-D4000"): "ABDOMEN",
+    ("SCT", "818981001"): "ABDOMEN",
+}
+
+
+@dataclass(frozen=True)
+class _Code:
+    scheme: str
+    value: str
+
+
+def coded(dataset: DataSet, keyword: str) -> str | None:
+    """Say what the first item of a code sequence means.
+
+    Args:
+        dataset: The elements.
+        keyword: Of the sequence, such as ``ViewCodeSequence``.
+
+    Returns:
+        The meaning in words of the standard, or ``code VALUE (SCHEME)`` of a SNOMED or DICOM code that pydicom does
+        not know. None where the sequence is missing, or its code is of another scheme.
+    """
+    for item in dataset.items(keyword):
+        code = _code(item)
+        if code is not None:
+            known = _WORDS.get((code.scheme, code.value))
+            return known or _from_the_standard(code) or f"code {code.value} ({code.scheme})"
+    return None
+
+
+def _code(item: DataSet) -> _Code | None:
+    """Read a code, if it has the shape of one; the shape stands in for a scheme that is not stated."""
+    (stated, *_) = [scheme.upper() for scheme in item.texts("CodingSchemeDesignator")] or [""]
+    schemes = ["SRT"] if stated in _SNOMED_RT else [stated] if stated else list(_SHAPES)
+    for value in (*item.texts("CodeValue")[:1], *item.texts("LongCodeValue")[:1]):
+        for scheme in schemes:
+            if re.fullmatch(_SHAPES.get(scheme, "(?!)"), value.upper()):
+                return _Code(scheme, value.upper())
+    return None
+
+
+def _from_the_standard(code: _Code) -> str | None:
+    from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
+
+    wanted = Code(code.value, code.scheme, "")  # SRT and SCT codes of one concept are equal
+    for group in (codes.cid4010, codes.cid4009, codes.cid4031, codes.cid4, codes.cid4011):
+        for concept in group.concepts.values():
+            if concept == wanted:
+                return str(concept.meaning)
+    return None
+
 
 _IN_A_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12, "Y": 1, "": 1}
 _OLDEST = 130
 _CODE = r"[A-Z0-9_ ]{1,16}(\\[A-Z0-9_ ]{1,16}){0,3}"
 # PS3.16 annex L, and the words that stations write beside them.
-_WORDS = frozenset(
+_BODY_PART_WORDS = frozenset(
     re.findall(
         "[A-Z]+",
         """
@@ -53,7 +136,7 @@ def code(dataset: DataSet, keyword: str) -> str | None:
     value = "\\".join(filter(None, dataset.texts(keyword)))
     if not re.fullmatch(_CODE, value.upper()):
         return None
-    known = value == value.upper() or {*re.split(r"[ _\\]+", value.upper())} <= _WORDS
+    known = value == value.upper() or {*re.split(r"[ _\\]+", value.upper())} <= _BODY_PART_WORDS
     return value.upper() if known else None
 
 

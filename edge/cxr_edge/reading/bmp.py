@@ -8,7 +8,7 @@ import numpy as np
 from PIL.BmpImagePlugin import BmpImageFile
 
 from cxr_edge.errors import InputError
-from cxr_edge.reading.limits import check_size
+from cxr_edge.reading.formats import check_size
 from cxr_edge.reading.picture import SAVE, Picture, damaged, steps_of, truncated
 
 

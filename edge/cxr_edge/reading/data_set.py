@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from cxr_edge.errors import InputError
-from cxr_edge.reading.dictionary import representation_of, tag_of
-from cxr_edge.reading.elements import Element, ElementReader
+from cxr_edge.reading.elements import Element, ElementReader, representation_of, tag_of
 
 MAX_INFLATED = 400_000_000
 """Bytes; 100 megapixels in 16 bits, and as much again for everything else."""

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.errors import InputError
-from cxr_edge.reading.formats import Format, format_of
+from cxr_edge.reading.formats import MAX_BYTES, Format, check_size, format_of
 from cxr_edge.reading.image_quality import exposure_warnings
-from cxr_edge.reading.limits import MAX_BYTES, check_size
 from cxr_edge.reading.picture import AGAIN, Picture
 from cxr_edge.reading.radiograph import Pixels, Radiograph, Source
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cxr_edge.errors import InputError
 from cxr_edge.reading import attributes
-from cxr_edge.reading.concepts import coded
+from cxr_edge.reading.attributes import coded
 from cxr_edge.reading.data_set import DataSet, read_data_set
 from cxr_edge.reading.display_parameters import of_single_frame, read_display_parameters
 from cxr_edge.reading.display_pipeline import display

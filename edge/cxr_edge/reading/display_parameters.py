@@ -3,11 +3,10 @@
 from dataclasses import dataclass, field
 
 from cxr_edge.reading.data_set import DataSet
-from cxr_edge.reading.dictionary import name
+from cxr_edge.reading.elements import name
 from cxr_edge.reading.image_header import ImageHeader
-from cxr_edge.reading.lookup_table import LookupTable, depth_warning, read_lookup_table
+from cxr_edge.reading.lookup_table import LookupTable, Palette, depth_warning, read_lookup_table, read_palette
 from cxr_edge.reading.orientation import Orientation, read_orientation
-from cxr_edge.reading.palette import Palette, read_palette
 
 _FUNCTIONS = frozenset({"LINEAR", "LINEAR_EXACT", "SIGMOID"})
 

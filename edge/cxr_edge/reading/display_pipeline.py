@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.errors import InputError
-from cxr_edge.reading.dictionary import name
 from cxr_edge.reading.display_parameters import DisplayParameters, Padding, Rescale, Window
+from cxr_edge.reading.elements import name
 from cxr_edge.reading.image_quality import exposure_warnings, looks
 from cxr_edge.reading.orientation import upright
 
@@ -118,7 +118,7 @@ def makes_sense(window: Window, low: float, high: float) -> bool:
     return wide_enough and window.center - window.width / 2 < high and window.center + window.width / 2 > low
 
 
-def spread(values: NDArray[Any], low: float, high: float) -> Grey:
+def scaled_to_range(values: NDArray[Any], low: float, high: float) -> Grey:
     """Map low..high to 0..1, where no VOI transformation is stated.
 
     Args:
@@ -221,15 +221,15 @@ def _monochrome(stored: NDArray[Any], parameters: DisplayParameters) -> Display:
         warnings.append(f"{problem}: their full range was used instead.")
     if parameters.voi_lut is not None:
         entries = parameters.voi_lut.starting(low, high).apply(values)
-        pixels = spread(entries, 0, 2**parameters.voi_lut.bits - 1)
+        pixels = scaled_to_range(entries, 0, 2**parameters.voi_lut.bits - 1)
         steps.append("VOI LUT")
     elif window is not None and not warnings:
         pixels = windowed(values, center=window.center or 0.0, width=window.width or 0.0, function=window.function)
         steps.append(f"window {window.center:g}/{window.width:g} ({window.function})")
     elif window is None and values is stored and low >= 0 and parameters.stored_bits <= 8:
-        pixels = spread(values, 0, 2**parameters.stored_bits - 1)
+        pixels = scaled_to_range(values, 0, 2**parameters.stored_bits - 1)
     else:
-        pixels = spread(values, low, high)
+        pixels = scaled_to_range(values, low, high)
         steps.append(f"full range {low:g}..{high:g}")
     if parameters.photometric == "MONOCHROME1":
         pixels = inverted(pixels)

@@ -4,9 +4,27 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from cxr_edge.errors import InputError
+
+
+def tag_of(keyword: str) -> int:
+    """Give the tag of an element that the standard knows, such as 0x00280010 of ``Rows``."""
+    return int(tag_for_keyword(keyword))
+
+
+def representation_of(keyword: str) -> str:
+    """Give the value representation of an element; of ``US or SS`` the first."""
+    return str(dictionary_VR(tag_of(keyword))).split(" ", maxsplit=1)[0]
+
+
+def name(keyword: str) -> str:
+    """Name an element by its keyword and tag, such as ``Rows (0028,0010)``."""
+    tag = tag_of(keyword)
+    return f"{keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
 
 PIXEL_DATA = 0x7FE00010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD

@@ -14,9 +14,9 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from cxr_edge.errors import InputError
+from cxr_edge.reading.formats import check_size
 from cxr_edge.reading.jpeg_header import JpegHeader, Scan, read_jpeg_header, without_segments
-from cxr_edge.reading.limits import check_size
-from cxr_edge.reading.picture import SAVE, Picture, damaged, steps_of, truncated, upright
+from cxr_edge.reading.picture import SAVE, Picture, damaged, steps_of, truncated, turned_upright
 
 _DECODED = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA})
 _ZEROS = bytes(32)
@@ -47,7 +47,7 @@ def read_jpeg(data: bytes) -> Picture:
         raise truncated("JPEG")
     pixels, warnings = decode_strictly(data, header)
     return Picture(
-        upright(pixels, header.orientation),
+        turned_upright(pixels, header.orientation),
         255.0,
         "JPEG",
         header.width,

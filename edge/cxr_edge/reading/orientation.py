@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.reading.data_set import DataSet
-from cxr_edge.reading.dictionary import name
+from cxr_edge.reading.elements import name
 
 _Kind = TypeVar("_Kind", bound=np.generic)
 _ORIENTATION = name("PatientOrientation")

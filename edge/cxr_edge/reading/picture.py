@@ -78,7 +78,7 @@ def exif_orientation(exif: bytes) -> int:
     return 1
 
 
-def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+def turned_upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Turn and mirror as an EXIF orientation asks for.
 
     Args:

@@ -11,14 +11,19 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEGBa
 
 from cxr_edge.errors import InputError
 from cxr_edge.reading.codecs import STRICT_PLUGINS, check_frame
-from cxr_edge.reading.codestream import BEGINNINGS, Codestream, read_codestream
 from cxr_edge.reading.data_set import DataSet
-from cxr_edge.reading.dictionary import name
-from cxr_edge.reading.elements import Element, fragments
+from cxr_edge.reading.elements import Element, fragments, name
+from cxr_edge.reading.formats import check_size
 from cxr_edge.reading.image_header import ImageHeader, contradiction
-from cxr_edge.reading.limits import check_size
 from cxr_edge.reading.rle import decode_rle
-from cxr_edge.reading.transfer_syntax import contradicted, find_syntax, syntax_name
+from cxr_edge.reading.transfer_syntax import (
+    BEGINNINGS,
+    Codestream,
+    contradicted,
+    find_syntax,
+    read_codestream,
+    syntax_name,
+)
 
 _INSTALL = 'pip install "cxr-edge[dicom]"'
 

@@ -10,8 +10,8 @@ import zlib
 import cv2
 import numpy as np
 
-from cxr_edge.reading.limits import check_size
-from cxr_edge.reading.picture import Picture, damaged, exif_orientation, steps_of, truncated, upright
+from cxr_edge.reading.formats import check_size
+from cxr_edge.reading.picture import Picture, damaged, exif_orientation, steps_of, truncated, turned_upright
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -55,7 +55,7 @@ def read_png(data: bytes) -> Picture:
         raise damaged("PNG", "its pixels")
     orientation = exif_orientation(chunks.get(b"eXIf", b""))
     return Picture(
-        upright(pixels, orientation),
+        turned_upright(pixels, orientation),
         255.0 if pixels.dtype == np.uint8 else 65535.0,
         "PNG",
         width,

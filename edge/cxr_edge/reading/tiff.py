@@ -17,8 +17,8 @@ from PIL.Image import Image
 from PIL.TiffImagePlugin import COMPRESSION_INFO, ImageFileDirectory_v2, TiffImageFile
 
 from cxr_edge.errors import InputError
-from cxr_edge.reading.limits import MAX_BYTES, check_size
-from cxr_edge.reading.picture import SAVE, Picture, damaged, steps_of, truncated, upright
+from cxr_edge.reading.formats import MAX_BYTES, check_size
+from cxr_edge.reading.picture import SAVE, Picture, damaged, steps_of, truncated, turned_upright
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MOST_DIRECTORIES = 100
@@ -65,7 +65,7 @@ def read_tiff(data: bytes) -> Picture:
         steps = ("white-is-zero inverted", *steps)
     orientation = orientation if 1 <= orientation <= 8 else 1
     steps += steps_of(color=False, orientation=orientation)
-    return Picture(upright(pixels, orientation), float(maximum), "TIFF", width, height, bits, steps)
+    return Picture(turned_upright(pixels, orientation), float(maximum), "TIFF", width, height, bits, steps)
 
 
 def _directories(data: bytes) -> list[ImageFileDirectory_v2]:

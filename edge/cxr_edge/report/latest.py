@@ -10,10 +10,9 @@ import numpy as np
 
 from cxr_edge.errors import UsageError
 from cxr_edge.results.columns import Row, flatten
-from cxr_edge.results.journal import JOURNAL, BadLine, keep_bad_lines, read_journal
+from cxr_edge.results.journal import JOURNAL, SLICES, BadLine, keep_bad_lines, read_journal, read_slices
 from cxr_edge.results.output import unwritable
 from cxr_edge.results.schema import Record
-from cxr_edge.results.slices import SLICES, read_slices
 
 
 class LatestRecords:

@@ -15,9 +15,8 @@ from cxr_edge import __version__
 from cxr_edge.files import open_atomically
 from cxr_edge.report.latest import LatestRecords
 from cxr_edge.report.summary import Summary, bars
-from cxr_edge.results.assets import PICTURES, assets_of
 from cxr_edge.results.columns import COLUMNS, Row
-from cxr_edge.results.output import file_mode
+from cxr_edge.results.output import PICTURES, assets_of, file_mode
 from cxr_edge.results.parameters import Description
 from cxr_edge.results.record import RESEARCH_USE
 from cxr_edge.text import printable

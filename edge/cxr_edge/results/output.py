@@ -16,6 +16,20 @@ from cxr_edge.errors import InputError, OutputError, UsageError
 from cxr_edge.files import MARKER
 from cxr_edge.reading.formats import SUFFIXES
 
+ASSETS = "assets"
+THUMBNAIL, HEAT_MAP, FIGURE = "thumbnail.jpg", "gradcam.jpg", "figure.png"
+PICTURES = (THUMBNAIL, HEAT_MAP, FIGURE)
+
+
+def assets_of(sha256: str) -> Path:
+    """Give the folder of a content's pictures, relative to the output folder.
+
+    Args:
+        sha256: The hash of the content, 64 hexadecimal digits.
+    """
+    return Path(ASSETS, sha256[:2], sha256)
+
+
 PRIVATE = 0o700
 _LONGEST = 150  # bytes of a name before what is appended: file systems take 255
 _UNSAFE = frozenset('/\\:*?"<>|')

@@ -19,11 +19,10 @@ from typing import Any
 from cxr_edge.errors import InputError, UsageError
 from cxr_edge.reading.discovery import Discovery
 from cxr_edge.results.index import Index, State
-from cxr_edge.results.journal import BadLine, keep_bad_lines
+from cxr_edge.results.journal import SLICES, BadLine, keep_bad_lines, read_slices
 from cxr_edge.results.outcomes import Failure
 from cxr_edge.results.output import PRIVATE, make_folder_below, unwritable
 from cxr_edge.results.parameters import Parameters
-from cxr_edge.results.slices import SLICES, read_slices
 from cxr_edge.scan.folder import locked_folder
 from cxr_edge.scan.progress import Tally
 from cxr_edge.scan.stages import Decode, Predict

@@ -19,7 +19,7 @@ from cxr_edge.results.parameters import Parameters
 from cxr_edge.runtime.cores import check_batch_size, usable_cores
 from cxr_edge.scan.folder import locked_folder, open_journal
 from cxr_edge.scan.pipeline import Pipeline, Worker
-from cxr_edge.scan.progress import Display, Tally, counting
+from cxr_edge.scan.progress import ProgressDisplay, Tally, counting
 from cxr_edge.text import printable
 
 REFRESH = 60.0  # seconds after which the reports of a watched folder are written again, if there is anything new
@@ -77,7 +77,7 @@ def scan_locally(
             sys.stderr.write(f"{journal.left_out} lines of the journal were no records; they are kept beside it.\n")
         worker = Worker(model, parameters, journal, out, pictures=pictures)
         counted = nullcontext() if watch else counting(discovery, stop)
-        with counted as expected, Display(model.bundle.manifest.positive, expected) as display:
+        with counted as expected, ProgressDisplay(model.bundle.manifest.positive, expected) as display:
             reports = _Refresher(refresh if watch else None)
 
             def show(tally: Tally) -> None:

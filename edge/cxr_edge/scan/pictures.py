@@ -13,8 +13,7 @@ from cxr_edge.explanation.figures import draw
 from cxr_edge.explanation.gradcam import SaliencyMap
 from cxr_edge.files import write_atomically
 from cxr_edge.reading.radiograph import Radiograph
-from cxr_edge.results.assets import FIGURE, HEAT_MAP, THUMBNAIL, assets_of
-from cxr_edge.results.output import file_mode, make_folder_below
+from cxr_edge.results.output import FIGURE, HEAT_MAP, THUMBNAIL, assets_of, file_mode, make_folder_below
 from cxr_edge.results.schema import Answered, Failed, Record
 
 _SIDE = 256

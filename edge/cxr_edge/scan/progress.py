@@ -111,7 +111,7 @@ def counting(discovery: Discovery, stop: Event) -> Iterator[Expected]:
         thread.join()
 
 
-class Display:
+class ProgressDisplay:
     """A bar on a terminal, elsewhere a line every half minute.
 
     Args:

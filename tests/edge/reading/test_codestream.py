@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from openjpeg.utils import encode_array
 
-from cxr_edge.reading.codestream import read_codestream
+from cxr_edge.reading.transfer_syntax import read_codestream
 from dicoms import VALUES
 
 SMALL = (VALUES // 16).astype(np.uint8)

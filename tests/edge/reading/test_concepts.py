@@ -3,7 +3,7 @@
 import pytest
 
 from cxr_edge.prediction.scope import scope_warnings
-from cxr_edge.reading.concepts import coded
+from cxr_edge.reading.attributes import coded
 from cxr_edge.reading.decode import read_radiograph
 from dicoms import NAME, dataset, item, parsed, written
 from dicoms import coded as sequence

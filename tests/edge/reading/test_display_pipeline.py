@@ -12,7 +12,7 @@ from cxr_edge.reading.display_pipeline import (
     luma,
     makes_sense,
     rescaled,
-    spread,
+    scaled_to_range,
     windowed,
     within_contract,
 )
@@ -23,7 +23,7 @@ VALUES = np.arange(12, dtype=np.uint16).reshape(3, 4)
 def test_every_stage_leaves_its_input_alone():
     values = VALUES.copy()
     values.setflags(write=False)
-    pixels = spread(values, 0, 11)
+    pixels = scaled_to_range(values, 0, 11)
     pixels.setflags(write=False)
     rescaled(values, Rescale(2.0, -1.0))
     windowed(values, center=5, width=4, function="SIGMOID")
@@ -42,10 +42,10 @@ def test_rescaling():
 
 
 def test_spreading_holds_the_ends():
-    np.testing.assert_allclose(spread(VALUES, 2, 6), np.clip((VALUES - 2.0) / 4, 0, 1), atol=1e-6)
-    assert (spread(np.full((2, 2), 7), 7, 7) == 0).all()
+    np.testing.assert_allclose(scaled_to_range(VALUES, 2, 6), np.clip((VALUES - 2.0) / 4, 0, 1), atol=1e-6)
+    assert (scaled_to_range(np.full((2, 2), 7), 7, 7) == 0).all()
     far = np.array([1e12, 1e12 + 1, 1e12 + 2])
-    np.testing.assert_allclose(spread(far, 1e12, 1e12 + 2), [0, 0.5, 1])
+    np.testing.assert_allclose(scaled_to_range(far, 1e12, 1e12 + 2), [0, 0.5, 1])
 
 
 def test_inversion_and_luma():

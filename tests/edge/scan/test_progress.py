@@ -5,7 +5,7 @@ import pytest
 
 from cxr_edge.results.index import State
 from cxr_edge.scan import progress
-from cxr_edge.scan.progress import Display, Expected, Tally, time_left
+from cxr_edge.scan.progress import Expected, ProgressDisplay, Tally, time_left
 
 NORMAL, PNEUMONIA = (State("ab" * 32, "ok", label) for label in ("NORMAL", "PNEUMONIA"))
 REFUSED, CUT, EMPTY = State("ab" * 32, "refused"), *(State(None, "error", kind=kind) for kind in ("truncated", "empty"))
@@ -72,7 +72,7 @@ def test_a_line_now_and_then_where_there_is_no_terminal(
     now = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     tally: Any = tally_of(NORMAL, PNEUMONIA, CUT, REFUSED)
-    with Display("PNEUMONIA", Expected(40)) as display:
+    with ProgressDisplay("PNEUMONIA", Expected(40)) as display:
         display.show(tally)
         now[0] += 40
         display.show(tally)

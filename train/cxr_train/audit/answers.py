@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from cxr_edge.api import Model
-from cxr_edge.results.outcomes import Prediction
+from cxr_edge.bundle.manifest import GateSpec
+from cxr_edge.results.outcomes import Prediction, refuse
 from cxr_train.calibration import Floats
 from cxr_train.dataset import Images
 from cxr_train.metrics import Estimate, bootstrapped_mean, certain_share, estimate
@@ -30,23 +32,19 @@ class Answers:
         probability: float64 [N], calibrated, of the positive label.
         logodds: float64 [N], of that probability: comparable between bundles of different calibration.
         gate: float64 [N], how unlike a chest radiograph; None where the bundle has no gate.
-        threshold: The largest gate score that is answered; None where the bundle has no gate.
+        refused: bool [N], what gets no label: no chest radiograph, or one of elsewhere; None where there is no gate.
     """
 
     probability: Floats
     logodds: Floats
     gate: Floats | None
-    threshold: float | None
-
-    @property
-    def refused(self) -> Rows | None:
-        """What the gate refuses, bool [N]: scores above the threshold and those that are no number."""
-        return None if self.gate is None or self.threshold is None else ~(self.gate <= self.threshold)
+    refused: Rows | None
 
     def __getitem__(self, rows: Rows) -> Answers:
         """The answers to some of the inputs."""
         gate = None if self.gate is None else self.gate[rows]
-        return Answers(self.probability[rows], self.logodds[rows], gate, self.threshold)
+        refused = None if self.refused is None else self.refused[rows]
+        return Answers(self.probability[rows], self.logodds[rows], gate, refused)
 
 
 def answer(model: Model, inputs: Levels | NDArray[np.float32]) -> Answers:
@@ -71,8 +69,13 @@ def gathered(model: Model, predictions: Sequence[Prediction]) -> Answers:
         np.array([prediction.probability for prediction in predictions], np.float64),
         calibration.scale * logodds + calibration.bias,
         None if gate is None else scores,
-        None if gate is None else gate.threshold,
+        None if gate is None else np.array([_refused(gate, prediction) for prediction in predictions], bool),
     )
+
+
+def _refused(gate: GateSpec, prediction: Prediction) -> bool:
+    score = math.nan if prediction.gate_score is None else prediction.gate_score
+    return refuse(gate, score, prediction.scope_score) is not None
 
 
 @dataclass(frozen=True, eq=False)
