@@ -245,12 +245,10 @@ def _gate(manifest: Manifest) -> str:
 ## What is refused
 Inputs that score above {manifest.gate.threshold:.4f} get no label. Score: {manifest.gate.method}.
 Threshold chosen on {manifest.gate.chosen_on}. It may let pass what merely resembles a chest radiograph.
-{_elsewhere(manifest.gate.scope)}"""
+{_elsewhere(manifest.gate.scope) if manifest.gate.scope else ""}"""
 
 
-def _elsewhere(scope: ScopeDetector | None) -> str:
-    if scope is None:
-        return ""
+def _elsewhere(scope: ScopeDetector) -> str:
     every = (scope.measured.get(name, {}) for name in ("refused", "labelled", "labelled_unseen"))
     refused, labelled, unseen = ("; ".join(f"{kind} {share:.1%}" for kind, share in each.items()) for each in every)
     return f"""
