@@ -16,7 +16,7 @@ from pathlib import Path
 
 from common import ROOT, Options
 
-MEGABYTES, DISTRIBUTIONS = 400, 18
+MEGABYTES, DISTRIBUTIONS = 400, 20
 
 
 @dataclass(frozen=True)
