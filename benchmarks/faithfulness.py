@@ -22,7 +22,7 @@ from onnx import numpy_helper
 from common import LABELS, inputs_of, mean_interval, model_for, parser, spearman, table
 from cxr_edge import LimeOptions
 from cxr_edge.api import Model
-from cxr_edge.explanation.lime.explanation import LimeExplanation
+from cxr_edge.explanation.lime import LimeExplanation
 from cxr_edge.prediction.classifier import Classifier
 from cxr_export.edits import fold_constants
 

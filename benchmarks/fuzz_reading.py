@@ -31,7 +31,7 @@ with atheris.instrument_imports(include=["cxr_edge.reading"]):
     import cxr_edge.reading.jpeg
     import cxr_edge.reading.picture
     import cxr_edge.reading.png
-    import cxr_edge.reading.tiff  # noqa: F401
+    import cxr_edge.reading.tiff_bmp  # noqa: F401
     from cxr_edge.errors import InputError
     from cxr_edge.reading.decode import read_radiograph
 

@@ -30,8 +30,7 @@ from common import (
 )
 from cxr_edge import LimeOptions, Model
 from cxr_edge.explanation.lime.engine import Lime
-from cxr_edge.explanation.lime.perturbations import Masks, Perturber, independent
-from cxr_edge.explanation.lime.ridge import fit_ridge
+from cxr_edge.explanation.lime.perturbations import Masks, Perturber, fit_ridge, independent
 from cxr_edge.explanation.superpixels import Superpixels, segment
 
 CONVERGED_SEED = 987654

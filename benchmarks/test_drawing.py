@@ -6,7 +6,7 @@ pytest benchmarks/test_drawing.py --benchmark-only
 import pytest
 
 from cxr_edge import LimeOptions
-from cxr_edge.bench.inputs import phantom_jpeg
+from cxr_edge.bench.cases import phantom_jpeg
 from cxr_edge.explanation.figures import draw
 from cxr_edge.explanation.rendering import to_png
 

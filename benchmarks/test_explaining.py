@@ -10,8 +10,7 @@ import pytest
 
 from cxr_edge import LimeOptions
 from cxr_edge.explanation.explainer import Explainer
-from cxr_edge.explanation.lime.perturbations import Perturber, folded_hadamard, independent
-from cxr_edge.explanation.lime.ridge import fit_ridge
+from cxr_edge.explanation.lime.perturbations import Perturber, fit_ridge, folded_hadamard, independent
 from cxr_edge.explanation.lime.surrogate import Surrogate, reach
 from cxr_edge.explanation.superpixels import segment
 from cxr_edge.prediction.classifier import Classifier

@@ -11,7 +11,7 @@ import numpy as np
 
 from common import alternate, model_for, parser, share, table
 from cxr_edge import Model, read_radiograph
-from cxr_edge.reading.image_quality import exposure_warnings, looks
+from cxr_edge.reading.radiograph import exposure_warnings, looks
 
 
 def exposure(files: list[Path]) -> list[object]:

@@ -15,9 +15,9 @@ from cxr_edge import telemetry
 if TYPE_CHECKING:
     from cxr_edge.api import Model, load
     from cxr_edge.errors import BundleError, CxrEdgeError, InputError, OutputError, ProviderError, UsageError
+    from cxr_edge.explanation import LimeOptions
     from cxr_edge.explanation.explainer import Explanation
     from cxr_edge.explanation.figures import draw
-    from cxr_edge.explanation.options import LimeOptions
     from cxr_edge.reading.decode import read_radiograph
     from cxr_edge.reading.radiograph import Radiograph, Source
     from cxr_edge.results.outcomes import Answer, Refusal
@@ -50,7 +50,7 @@ _MODULES = {
         ("BundleError", "CxrEdgeError", "InputError", "OutputError", "ProviderError", "UsageError"), "errors"
     ),
     "Explanation": "explanation.explainer",
-    "LimeOptions": "explanation.options",
+    "LimeOptions": "explanation",
     "draw": "explanation.figures",
     **dict.fromkeys(("Radiograph", "Source"), "reading.radiograph"),
     **dict.fromkeys(("Answer", "Refusal"), "results.outcomes"),

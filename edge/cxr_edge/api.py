@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from cxr_edge.explanation import CamMethod, LimeOptions, Method
     from cxr_edge.explanation.explainer import Explainer, Explanation
-    from cxr_edge.explanation.options import CamMethod, LimeOptions, Method
     from cxr_edge.prediction.classifier import Classifier
     from cxr_edge.reading.radiograph import Radiograph
     from cxr_edge.results.outcomes import Answer, Prediction
@@ -86,7 +86,7 @@ class Model:
         return tuple(self._outcome(*each) for each in zip(radiographs, predictions, strict=True))
 
     def _outcome(self, radiograph: "Radiograph", prediction: "Prediction") -> "Answer | InputError":
-        from cxr_edge.prediction.scope import scope_warnings
+        from cxr_edge.prediction.gate import scope_warnings
         from cxr_edge.results.outcomes import Answer
 
         if not prediction.is_finite:
@@ -95,7 +95,7 @@ class Model:
         answer = Answer(radiograph, prediction, self.bundle, warnings)
         if not self.test_time_augmentation or answer.refusal:
             return answer
-        from cxr_edge.prediction.variants import spread
+        from cxr_edge.prediction.classifier import spread
 
         return replace(answer, spread=spread(self.classifier, prediction.input, prediction))
 

@@ -13,13 +13,11 @@ import typer
 
 from cxr_edge import __version__
 from cxr_edge.commands.bench import bench
-from cxr_edge.commands.doctor import doctor
+from cxr_edge.commands.doctor import doctor, verify
 from cxr_edge.commands.explain import explain
 from cxr_edge.commands.predict import predict
-from cxr_edge.commands.report import report
+from cxr_edge.commands.report import report, schema
 from cxr_edge.commands.scan import scan
-from cxr_edge.commands.schema import schema
-from cxr_edge.commands.verify import verify
 from cxr_edge.errors import CxrEdgeError, OutputError
 from cxr_edge.text import printable
 

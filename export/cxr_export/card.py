@@ -143,7 +143,7 @@ to them and the other networks' by ONNX Runtime: `cxr-edge verify` compares them
 
 
 def _scope(manifest: Manifest) -> str:
-    """What answers to DICOM files are held against; the rule itself is `cxr_edge.prediction.scope`."""
+    """What answers to DICOM files are held against; the rule itself is `cxr_edge.prediction.gate`."""
     if manifest.scope is None:
         return "- Answers carry a warning where a DICOM file states another modality, body part or a lateral view."
     limits = {

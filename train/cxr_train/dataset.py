@@ -16,7 +16,7 @@ from cxr_edge.errors import InputError, UsageError
 from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.reading.decode import read_radiograph
 from cxr_edge.reading.discovery import Discovery
-from cxr_edge.reading.formats import SUFFIXES as SUFFIXES  # noqa: PLC0414  # other modules take it from here
+from cxr_edge.reading.picture import SUFFIXES as SUFFIXES  # noqa: PLC0414  # other modules take it from here
 
 LABELS = ("NORMAL", "PNEUMONIA")
 SPLITS = ("train", "val", "test")

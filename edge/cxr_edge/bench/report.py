@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cxr_edge.bench.cases import Case, counted
-from cxr_edge.bench.inputs import InputSummary
+from cxr_edge.bench.cases import Case, InputSummary, counted
 from cxr_edge.bench.measure import Figures, Rule
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.files import write_atomically

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.api import Model
-from cxr_edge.bench.cases import Case, CaseSelection, SessionChoice, check_words
-from cxr_edge.bench.inputs import BenchInputs
+from cxr_edge.bench.cases import BenchInputs, Case, CaseSelection, SessionChoice, check_words
 from cxr_edge.bench.measure import Figures, Rule, Run, measure
 from cxr_edge.bench.report import BenchReport, MeasuredBundle
 from cxr_edge.bundle.bundle import Bundle

@@ -81,9 +81,8 @@ def bench(
         batch_size = "1,8" if plot is None else _PLOT_SIZES
     sizes = _numbers("batch-size", batch_size)
     counts: tuple[int | None, ...] = (None,) if threads is None else _numbers("threads", threads)
-    from cxr_edge.bench.cases import CaseSelection, SessionChoice
+    from cxr_edge.bench.cases import CaseSelection, SessionChoice, open_inputs
     from cxr_edge.bench.compare import check_machine, compare_reports
-    from cxr_edge.bench.inputs import open_inputs
     from cxr_edge.bench.measure import Rule
     from cxr_edge.bench.plot import check_plot, draw_latency
     from cxr_edge.bench.report import check_writable, read_report, write

@@ -1,4 +1,6 @@
-"""``cxr-edge doctor``: is this machine set up right, and if not, what mends it?"""
+"""``cxr-edge doctor`` and ``cxr-edge verify``: is this machine set up right, is the bundle what was made?"""
+
+from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,7 +50,7 @@ def doctor(
         raise typer.Exit(examination.exit_code)
 
 
-def show_examination(examination: "Examination", console: "Console") -> None:
+def show_examination(examination: Examination, console: Console) -> None:
     """Print one line for each finding, the lines to type, and what it all comes to.
 
     Words, not symbols or colors alone, say how it stands: it has to be read in a log and in a mail, too. A narrow
@@ -87,3 +89,21 @@ def show_examination(examination: "Examination", console: "Console") -> None:
     count = len(examination.faults)
     verdict = ("Healthy.", "bold green") if not count else (f"{count} fault{'s' if count > 1 else ''}.", "bold red")
     console.print(Text(f"\n{verdict[0]}", verdict[1]))
+
+
+def verify(bundle: options.BundleOption = None, provider: options.ProviderOption = "cpu") -> None:
+    """Check the bundle's hashes, and what every network of it gives on this machine against what it gave when made.
+
+    Prints one JSON object. Exits with 5 if the bundle was changed or answers differently.
+    """
+    from cxr_edge.bundle.bundle import Bundle
+    from cxr_edge.errors import BundleError
+    from cxr_edge.results.record import to_line
+    from cxr_edge.runtime.self_test import self_test
+
+    opened = Bundle.open(bundle)
+    report = self_test(opened, provider=provider)
+    if report.faults:
+        cure = "reinstall ONNX Runtime or export it again"
+        raise BundleError("; ".join(report.faults), cure=cure, path=opened.folder)
+    typer.echo(to_line({"schema": 1, "bundle": opened.to_json(), **report.to_json()}))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cxr_edge.commands import options
-from cxr_edge.explanation.options import (
+from cxr_edge.explanation import (
     DEFAULT_SUPERPIXELS,
     MAX_SAMPLES,
     MAX_SEED,
@@ -100,7 +100,7 @@ def explain(
     model.explainer.check(method=method, target=target, cam=cam)
     from cxr_edge.errors import InputError
     from cxr_edge.explanation.explainer import Explanation
-    from cxr_edge.explanation.folder import explanation_folder, write_explanation
+    from cxr_edge.explanation.figures import explanation_folder, write_explanation
     from cxr_edge.reading.discovery import Discovery
     from cxr_edge.results.outcomes import Failure, attempt
     from cxr_edge.results.record import RESEARCH_USE

@@ -1,4 +1,6 @@
-"""``cxr-edge report``: the journal of a scan → CSV, Parquet and a page for people."""
+"""``cxr-edge report``: the journal of a scan → CSV, Parquet and a page for people; ``cxr-edge schema``: its records."""
+
+from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
@@ -29,3 +31,10 @@ def report(
         typer.echo(printable(str(path)))
     if written.left_out:
         typer.echo(f"{written.left_out} lines were no records; they are in results.bad.jsonl.", err=True)
+
+
+def schema() -> None:
+    """Print the JSON Schema of a record: of predict --json, of explanation.json and of a scan's results.jsonl."""
+    from cxr_edge.results.schema import published
+
+    typer.echo(published(), nl=False)

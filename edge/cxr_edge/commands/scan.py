@@ -74,9 +74,9 @@ def scan(
 
     from cxr_edge.api import load
     from cxr_edge.reading.discovery import Discovery
-    from cxr_edge.results.parameters import Parameters
+    from cxr_edge.results.index import Parameters
     from cxr_edge.results.schema import BundleRecord
-    from cxr_edge.runtime.cores import usable_cores
+    from cxr_edge.runtime.machine import usable_cores
     from cxr_edge.scan import local
 
     if engine == "ray" and (explain != "none" or watch or reports != ("parquet",)):

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import get_args
 
 from cxr_edge.doctor.finding import Examination
-from cxr_edge.doctor.installation import examine_decoders, examine_installation
+from cxr_edge.doctor.installation import examine_decoders, examine_installation, examine_processor
 from cxr_edge.doctor.network import PROVIDERS, examine_bundle, examine_providers
-from cxr_edge.doctor.processor import examine_processor
 from cxr_edge.runtime.providers import Provider, Started
 
 

@@ -1,4 +1,6 @@
-"""Python, the packages that every answer needs, the one ONNX Runtime that should be there, and DICOM decoders."""
+"""Python, the packages that every answer needs, the one ONNX Runtime, DICOM decoders, and the processor."""
+
+from __future__ import annotations
 
 import platform
 import sys
@@ -9,11 +11,78 @@ from importlib.metadata import PackageNotFoundError, version
 from cxr_edge import __version__
 from cxr_edge.doctor.finding import Finding
 from cxr_edge.errors import CxrEdgeError, ProviderError
-from cxr_edge.runtime import distributions
+from cxr_edge.runtime import providers
+from cxr_edge.runtime.machine import Machine, Processor, read_machine, read_processor
 from cxr_edge.runtime.providers import ACCELERATORS, has_nvidia_driver
 from cxr_edge.telemetry import SWITCHES, read_telemetry
 
-_AREA = "installation"
+_PROCESSOR, _AREA = "processor", "installation"
+_MEASURE = "cxr-edge bench --precision fp32,int8 measures it"
+
+
+def examine_processor() -> Iterator[Finding]:
+    """Look at cores, memory and instructions."""
+    machine, processor = read_machine(), read_processor()
+    yield _cores(machine)
+    yield _memory(machine)
+    yield _instructions(processor)
+    yield _int8(processor)
+    yield _bf16(processor)
+
+
+def _cores(machine: Machine) -> Finding:
+    cores, present = machine.usable_cores, machine.cores
+    summary = f"{cores} of {present} may be used" + ("" if cores == present else " (affinity or container limit)")
+    return Finding(_PROCESSOR, "cores", "ok", summary, {"usable": cores, "present": present})
+
+
+def _memory(machine: Machine) -> Finding:
+    memory = machine.usable_memory
+    summary = "unknown on this operating system" if memory is None else f"{memory / 2**30:.1f} GiB may be used"
+    return Finding(_PROCESSOR, "memory", "ok" if memory else "note", summary, {"usable_bytes": memory})
+
+
+def _instructions(processor: Processor) -> Finding:
+    there, known = processor.instruction_sets, processor.known_instruction_sets
+    facts = {
+        "processor": processor.model,
+        "features": None if there is None else {name: name in there for name in known},
+    }
+    if there is None:
+        summary = f"{processor.model}: instruction sets unknown on this operating system"
+        return Finding(_PROCESSOR, "instructions", "note", summary, facts)
+    missing = ", ".join(name for name in known if name not in there)
+    summary = (
+        f"{processor.model}: {', '.join(there) or 'none that matters'}{f' (without {missing})' if missing else ''}"
+    )
+    return Finding(_PROCESSOR, "instructions", "ok", summary, facts)
+
+
+def _int8(processor: Processor) -> Finding:
+    sets = processor.instruction_sets
+    facts = {"instructions": processor.multiplies_int8}
+    if sets is None:
+        return Finding(_PROCESSOR, "int8", "note", f"unknown whether it is quicker than fp32; {_MEASURE}", facts)
+    if processor.multiplies_int8:
+        summary = f"quick: the processor adds products of 8-bit numbers in one instruction; {_MEASURE}"
+        return Finding(_PROCESSOR, "int8", "ok", summary, facts)
+    if "AVX2" in sets:
+        # Two products of 8-bit numbers are added in 16 bits, which overflow unless one factor has 7 bits.
+        summary = f"gains less: no VNNI, so that products take three instructions and weights of 7 bits; {_MEASURE}"
+        return Finding(_PROCESSOR, "int8", "ok", summary, facts)
+    return Finding(_PROCESSOR, "int8", "ok", "not quicker than fp32 here: stay with --precision fp32", facts)
+
+
+def _bf16(processor: Processor) -> Finding:
+    facts = {"instructions": processor.multiplies_bf16}
+    if processor.instruction_sets is None:
+        return Finding(_PROCESSOR, "bf16", "note", "unknown whether the processor has instructions for it", facts)
+    if processor.multiplies_bf16:
+        summary = "the processor has instructions for it; ONNX Runtime on the CPU computes fp32 in fp32 all the same"
+        return Finding(_PROCESSOR, "bf16", "ok", summary, facts)
+    return Finding(_PROCESSOR, "bf16", "ok", "the processor has no instructions for it", facts)
+
+
 # Import name → distribution; ONNX Runtime has a check of its own.
 _PACKAGES = {
     "numpy": "numpy",
@@ -74,13 +143,13 @@ def _version(name: str, module: str) -> str:
 
 
 def _runtime() -> Finding:
-    there = distributions.installed()
+    there = providers.installed()
     said = " and ".join(f"{name} {number}" for name, number in there.items())
     facts: dict[str, object] = {"distributions": there}
     # One that is wanted for its accelerator stays.
     extras = [each.extra for each in ACCELERATORS.values() if each.package in there and each.word != "cuda"]
     extra = "gpu" if has_nvidia_driver() else extras[0] if extras else "cpu"
-    cure = distributions.reinstall(extra)
+    cure = providers.reinstall(extra)
     if len(there) > 1:
         summary = f"{said} are both installed: they share one folder and break each other; keep one"
         return Finding(_AREA, "onnxruntime", "fault", summary, facts, cure, ProviderError.exit_code)

@@ -6,11 +6,11 @@ from functools import cached_property
 from typing import Literal, get_args
 
 from cxr_edge.errors import InputError, UsageError
+from cxr_edge.explanation import PREDICTED, CamMethod, LimeOptions, Method, check_choice
 from cxr_edge.explanation.gradcam import GradCam, SaliencyMap
+from cxr_edge.explanation.lime import LimeExplanation
 from cxr_edge.explanation.lime.engine import Lime
-from cxr_edge.explanation.lime.explanation import LimeExplanation
 from cxr_edge.explanation.lungs import Evidence, LungSegmenter, measure_evidence
-from cxr_edge.explanation.options import PREDICTED, CamMethod, LimeOptions, Method, check_choice
 from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.results.outcomes import Answer
 from cxr_edge.results.record import ExplanationPart, to_record

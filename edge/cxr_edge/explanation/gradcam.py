@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import InputError
-from cxr_edge.explanation.options import CamMethod
+from cxr_edge.explanation import CamMethod
 from cxr_edge.runtime.sessions import Provider, open_session
 
 FILE = "gradcam.onnx"

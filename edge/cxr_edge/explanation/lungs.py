@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import BundleError
+from cxr_edge.explanation import CAM_NAMES, CamMethod
 from cxr_edge.explanation.gradcam import SaliencyMap
-from cxr_edge.explanation.lime.explanation import LimeExplanation
-from cxr_edge.explanation.options import CAM_NAMES, CamMethod
+from cxr_edge.explanation.lime import LimeExplanation
 from cxr_edge.runtime.sessions import Provider, open_session
 
 # Of the masks that people drew for the Kermany set (`python benchmarks/lungs.py` prints it) every one covers between

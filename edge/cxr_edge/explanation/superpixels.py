@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.explanation.options import DEFAULT_SUPERPIXELS, PIXELS_A_SUPERPIXEL, Segmentation
+from cxr_edge.explanation import DEFAULT_SUPERPIXELS, PIXELS_A_SUPERPIXEL, Segmentation
 
 _ITERATIONS = 6
 _HALF = 2  # clustering runs on a copy of half the size: four times cheaper

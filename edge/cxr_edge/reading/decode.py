@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.errors import InputError
-from cxr_edge.reading.formats import MAX_BYTES, Format, check_size, format_of
-from cxr_edge.reading.image_quality import exposure_warnings
-from cxr_edge.reading.picture import AGAIN, Picture
-from cxr_edge.reading.radiograph import Pixels, Radiograph, Source
+from cxr_edge.reading.picture import AGAIN, MAX_BYTES, Format, Picture, check_size, format_of
+from cxr_edge.reading.radiograph import Pixels, Radiograph, Source, exposure_warnings
 
 
 def read_radiograph(source: str | os.PathLike[str] | bytes | NDArray[Any]) -> Radiograph:
@@ -105,11 +103,11 @@ def _picture(data: bytes, kind: Format | None) -> Picture:
 
         return read_png(data)
     if kind is Format.TIFF:
-        from cxr_edge.reading.tiff import read_tiff
+        from cxr_edge.reading.tiff_bmp import read_tiff
 
         return read_tiff(data)
     if kind is Format.BMP:
-        from cxr_edge.reading.bmp import read_bmp
+        from cxr_edge.reading.tiff_bmp import read_bmp
 
         return read_bmp(data)
     expected = "JPEG, PNG, TIFF, BMP or DICOM"

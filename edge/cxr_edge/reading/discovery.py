@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cxr_edge.errors import InputError
 from cxr_edge.files import FORMER_MARKERS, MARKER, STAMP
-from cxr_edge.reading.formats import HEAD, SUFFIXES, Format, format_of, holds_radiograph
+from cxr_edge.reading.picture import HEAD, SUFFIXES, Format, format_of, holds_radiograph
 
 Identity = tuple[int, int]
 """Device and inode: the same for one folder under any of its names."""

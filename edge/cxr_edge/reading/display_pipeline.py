@@ -1,6 +1,6 @@
 """Stored DICOM values → grey levels, one pure function a stage.
 
-The stages in their order: orientation (`cxr_edge.reading.orientation`), modality (PS3.3 section C.11.1), VOI (C.11.2),
+The stages in their order: orientation (`display_parameters`), modality (PS3.3 section C.11.1), VOI (C.11.2),
 presentation (C.7.6.3.1.2), padding (C.7.5.1.1.2), and the contract that what leaves here is finite and within 0..1.
 `display` puts them together and states what was done.
 """
@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.errors import InputError
-from cxr_edge.reading.display_parameters import DisplayParameters, Padding, Rescale, Window
-from cxr_edge.reading.elements import name
-from cxr_edge.reading.image_quality import exposure_warnings, looks
-from cxr_edge.reading.orientation import upright
+from cxr_edge.reading.data_set import name
+from cxr_edge.reading.display_parameters import DisplayParameters, Padding, Rescale, Window, upright
+from cxr_edge.reading.radiograph import exposure_warnings, looks
 
 Grey = NDArray[np.float32]
 _LARGEST = 1e30  # float32 ends at 3e38; no unit of measurement comes near

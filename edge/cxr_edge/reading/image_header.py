@@ -4,9 +4,8 @@ import re
 from dataclasses import dataclass
 
 from cxr_edge.errors import InputError
-from cxr_edge.reading.data_set import DataSet
-from cxr_edge.reading.elements import name
-from cxr_edge.reading.formats import check_size
+from cxr_edge.reading.data_set import DataSet, name
+from cxr_edge.reading.picture import check_size
 
 _GREY = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"})
 _COLOR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT"})

@@ -14,9 +14,8 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from cxr_edge.errors import InputError
-from cxr_edge.reading.formats import check_size
 from cxr_edge.reading.jpeg_header import JpegHeader, Scan, read_jpeg_header, without_segments
-from cxr_edge.reading.picture import SAVE, Picture, damaged, steps_of, truncated, turned_upright
+from cxr_edge.reading.picture import SAVE, Picture, check_size, damaged, steps_of, truncated, turned_upright
 
 _DECODED = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA})
 _ZEROS = bytes(32)

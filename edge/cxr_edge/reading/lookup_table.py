@@ -9,8 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut
 
 from cxr_edge.errors import InputError
-from cxr_edge.reading.data_set import DataSet
-from cxr_edge.reading.elements import Element, name
+from cxr_edge.reading.data_set import DataSet, Element, name
 from cxr_edge.reading.image_header import missing
 
 

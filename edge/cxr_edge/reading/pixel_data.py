@@ -10,12 +10,10 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from cxr_edge.errors import InputError
-from cxr_edge.reading.codecs import STRICT_PLUGINS, check_frame
-from cxr_edge.reading.data_set import DataSet
-from cxr_edge.reading.elements import Element, fragments, name
-from cxr_edge.reading.formats import check_size
+from cxr_edge.reading.codecs import STRICT_PLUGINS, check_frame, decode_rle
+from cxr_edge.reading.data_set import DataSet, Element, fragments, name
 from cxr_edge.reading.image_header import ImageHeader, contradiction
-from cxr_edge.reading.rle import decode_rle
+from cxr_edge.reading.picture import check_size
 from cxr_edge.reading.transfer_syntax import (
     BEGINNINGS,
     Codestream,

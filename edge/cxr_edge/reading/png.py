@@ -10,8 +10,7 @@ import zlib
 import cv2
 import numpy as np
 
-from cxr_edge.reading.formats import check_size
-from cxr_edge.reading.picture import Picture, damaged, exif_orientation, steps_of, truncated, turned_upright
+from cxr_edge.reading.picture import Picture, check_size, damaged, exif_orientation, steps_of, truncated, turned_upright
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}

@@ -13,12 +13,10 @@ from markupsafe import Markup
 
 from cxr_edge import __version__
 from cxr_edge.files import open_atomically
-from cxr_edge.report.latest import LatestRecords
-from cxr_edge.report.summary import Summary, bars
-from cxr_edge.results.columns import COLUMNS, Row
+from cxr_edge.report.summary import LatestRecords, Summary, bars
+from cxr_edge.results.index import Description
 from cxr_edge.results.output import PICTURES, assets_of, file_mode
-from cxr_edge.results.parameters import Description
-from cxr_edge.results.record import RESEARCH_USE
+from cxr_edge.results.record import COLUMNS, RESEARCH_USE, Row
 from cxr_edge.text import printable
 
 LISTED = 50_000  # answers, and as many refusals and failures: what a browser still opens at once

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cxr_edge.errors import InputError, OutputError, UsageError
 from cxr_edge.files import MARKER
-from cxr_edge.reading.formats import SUFFIXES
+from cxr_edge.reading.picture import SUFFIXES
 
 ASSETS = "assets"
 THUMBNAIL, HEAT_MAP, FIGURE = "thumbnail.jpg", "gradcam.jpg", "figure.png"

@@ -4,15 +4,69 @@
 DirectML finds may be an integrated GPU that is slower than the CPU: both run where they are asked for by name.
 """
 
+from __future__ import annotations
+
 import ctypes
 import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from cxr_edge.runtime import distributions
+from cxr_edge.errors import ProviderError
+
+UNINSTALL = "python -m pip uninstall -y"
+_VISUAL_CPP = "install the Microsoft Visual C++ Redistributable (x64) if the module says that a DLL cannot be loaded"
+
+
+@cache
+def installed() -> dict[str, str]:
+    """Give name and version of every installed distribution that brings ONNX Runtime's import folder."""
+    from importlib.metadata import distributions  # not before somebody asks: it takes its time
+
+    found = {}
+    for each in distributions():
+        try:
+            name, number = each.metadata["Name"] or "", each.version
+        except (KeyError, TypeError):  # what an interrupted pip leaves behind has no metadata
+            continue
+        if name.startswith(("onnxruntime", "ort-")):
+            files = each.files  # None where the installer kept no list: then the name has to do
+            if files is None or any(file.parts[0] == "onnxruntime" for file in files):
+                found[name] = number
+    return dict(sorted(found.items()))
+
+
+def reinstall(extra: str) -> tuple[str, ...]:
+    """Give the lines to type that leave exactly one ONNX Runtime.
+
+    Args:
+        extra: The extra of this package that brings it: ``cpu``, ``gpu``, ``openvino`` or ``directml``.
+    """
+    there = " ".join(installed())
+    install = f'python -m pip install "cxr-edge[{extra}]"'
+    return (f"{UNINSTALL} {there}", install) if there else (install,)
+
+
+def import_failure(error: BaseException) -> ProviderError:
+    """Give the error that says why ``import onnxruntime`` fails, and what to type.
+
+    Args:
+        error: What the import raised.
+    """
+    there = installed()
+    cure = "; ".join(reinstall("cpu"))
+    if not there:
+        problem = "no ONNX Runtime is installed, which every answer needs"
+        return ProviderError(problem, cure=f"{cure} (on an NVIDIA GPU: cxr-edge[gpu])")
+
+    names = " and ".join(f"{name} {number}" for name, number in there.items())
+    shared = ", which share one folder and break each other" if len(there) > 1 else ""
+    problem = f"ONNX Runtime is installed ({names}{shared}) but cannot be imported ({error})"
+    return ProviderError(problem, cure=f"{cure}; {_VISUAL_CPP}" if sys.platform == "win32" else cure)
+
 
 Provider = Literal["auto", "cpu", "cuda", "openvino", "directml"]
 Started = Literal["cpu", "cuda", "openvino", "directml"]
@@ -108,10 +162,10 @@ def has_nvidia_driver() -> bool:
 def not_built_in(accelerator: Accelerator) -> Obstacle:
     """Explain that the ONNX Runtime at hand is built without an accelerator."""
     reason = accelerator.absent
-    if accelerator.package in distributions.installed():
-        others = " and ".join(distributions.installed())
+    if accelerator.package in installed():
+        others = " and ".join(installed())
         reason += f": {others} are both installed, share one folder and break each other"
-    return Obstacle(reason, distributions.reinstall(accelerator.extra))
+    return Obstacle(reason, reinstall(accelerator.extra))
 
 
 def did_not_start(accelerator: Accelerator, said: str, *, folder: Path) -> Obstacle:
@@ -124,7 +178,7 @@ def did_not_start(accelerator: Accelerator, said: str, *, folder: Path) -> Obsta
     """
     if accelerator.word != "cuda":
         first = said.strip().partition("\n")[0] or "ONNX Runtime does not say why"
-        return Obstacle(f"{accelerator.title} did not start: {first}", distributions.reinstall(accelerator.extra))
+        return Obstacle(f"{accelerator.title} did not start: {first}", reinstall(accelerator.extra))
     missing = _missing_for_cuda(said, folder)
     cure = ['python -m pip install "onnxruntime-gpu[cuda,cudnn]"'] if set(missing) - {_DRIVER} else []
     if _DRIVER in missing:

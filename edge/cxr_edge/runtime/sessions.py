@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from cxr_edge.bundle.bundle import Network
 from cxr_edge.errors import BundleError, ProviderError, UsageError
 from cxr_edge.runtime.binding import Binding
-from cxr_edge.runtime.cores import check_threads, usable_cores
-from cxr_edge.runtime.distributions import import_failure
+from cxr_edge.runtime.machine import check_threads, usable_cores
 from cxr_edge.runtime.optimised import entry_for
 from cxr_edge.runtime.providers import (
     ACCELERATORS,
@@ -25,6 +24,7 @@ from cxr_edge.runtime.providers import (
     Started,
     did_not_start,
     has_nvidia_driver,
+    import_failure,
     not_built_in,
 )
 

@@ -18,14 +18,13 @@ from typing import Any
 
 from cxr_edge.errors import InputError, UsageError
 from cxr_edge.reading.discovery import Discovery
-from cxr_edge.results.index import Index, State
+from cxr_edge.results.index import Index, Parameters, State
 from cxr_edge.results.journal import SLICES, BadLine, keep_bad_lines, read_slices
 from cxr_edge.results.outcomes import Failure
 from cxr_edge.results.output import PRIVATE, make_folder_below, unwritable
-from cxr_edge.results.parameters import Parameters
 from cxr_edge.scan.folder import locked_folder
+from cxr_edge.scan.local import Decode, Predict
 from cxr_edge.scan.progress import Tally
-from cxr_edge.scan.stages import Decode, Predict
 from cxr_edge.text import printable
 
 _SLICE = 100_000

@@ -1,4 +1,6 @@
-"""The output folder of a scan: one scan at a time writes into it, with one set of parameters."""
+"""The output folder of a scan with its pictures: one scan at a time writes into it, with one set of parameters."""
+
+from __future__ import annotations
 
 import contextlib
 import errno
@@ -6,18 +8,107 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+from msgspec import UNSET
 from msgspec.structs import replace
 
-from cxr_edge.errors import UsageError
+from cxr_edge.errors import OutputError, UsageError
+from cxr_edge.explanation import rendering
+from cxr_edge.explanation.explainer import Explanation
+from cxr_edge.explanation.figures import draw
+from cxr_edge.explanation.gradcam import SaliencyMap
+from cxr_edge.files import write_atomically
+from cxr_edge.reading.radiograph import Radiograph
+from cxr_edge.results.index import DESCRIPTION, Description, Parameters, differences, read_description
 from cxr_edge.results.journal import JOURNAL, Journal
-from cxr_edge.results.output import make_output_folder, open_output, unwritable
-from cxr_edge.results.parameters import DESCRIPTION, Description, Parameters, differences, read_description
+from cxr_edge.results.output import (
+    FIGURE,
+    HEAT_MAP,
+    THUMBNAIL,
+    assets_of,
+    file_mode,
+    make_folder_below,
+    make_output_folder,
+    open_output,
+    unwritable,
+)
+from cxr_edge.results.schema import Answered, Failed, Record
+
+_SIDE = 256
+
+
+def write_pictures(out: Path, sha256: str, radiograph: Radiograph, explanation: Explanation | None) -> dict[str, str]:
+    """Write the thumbnail and, of an explanation, the heat map at the same size and the figure.
+
+    Args:
+        out: The output folder.
+        sha256: The content's hash, which names the pictures' folder.
+        radiograph: What to show.
+        explanation: Its explanation, if there is one.
+
+    Returns:
+        Path relative to ``out`` in POSIX form by file name, as far as written.
+
+    Raises:
+        OutputError: They cannot be written.
+    """
+    pictures = _small(radiograph, explanation.saliency if explanation is not None else None)
+    if explanation is not None:
+        pictures[FIGURE] = rendering.to_png(next(draw(explanation))[1])
+    return _write(out, sha256, pictures)
+
+
+def lacks_pictures(out: Path, sha256: str) -> bool:
+    """Say whether a content has no thumbnail."""
+    return not (out / assets_of(sha256) / THUMBNAIL).exists()
+
+
+def write_known_pictures(out: Path, record: Record, radiograph: Radiograph) -> None:
+    """Write what can be drawn from a record: the thumbnail and, where there is a Grad-CAM, the heat map.
+
+    Args:
+        out: The output folder.
+        record: What was answered.
+        radiograph: What to show.
+
+    Raises:
+        OutputError: They cannot be written.
+    """
+    if isinstance(record, Failed) or not record.sha256:
+        return
+    saliency = None
+    if isinstance(record, Answered) and record.explanation is not UNSET and record.explanation.saliency is not UNSET:
+        said = record.explanation.saliency
+        saliency = SaliencyMap(np.array(said.raw, np.float32), said.method, said.target)
+    _write(out, record.sha256, _small(radiograph, saliency))
+
+
+def _small(radiograph: Radiograph, saliency: SaliencyMap | None) -> dict[str, bytes]:
+    small, _ = rendering.grey_picture(radiograph, smallest=1, largest=_SIDE)
+    pictures = {THUMBNAIL: rendering.to_jpeg(small[:, :, 0])}
+    if saliency is not None:
+        pictures[HEAT_MAP] = rendering.to_jpeg(rendering.heat(small, saliency.upsample(*small.shape[:2])))
+    return pictures
+
+
+def _write(out: Path, sha256: str, pictures: Mapping[str, bytes]) -> dict[str, str]:
+    below = assets_of(sha256)
+    try:
+        folder = make_folder_below(out, below)
+        mode = file_mode(folder)
+        for name, data in pictures.items():
+            write_atomically(folder / name, data, mode=mode)
+    except OSError as error:
+        problem = f"pictures cannot be written ({error.strerror})"
+        raise OutputError(problem, cure="make room and start the same scan again", path=out / below) from error
+    return {name: (below / name).as_posix() for name in pictures}
+
 
 LOCK = ".lock"
 _LONGEST = 4096  # bytes that a lock file may say

@@ -13,13 +13,12 @@ from cxr_edge.api import Model
 from cxr_edge.errors import InputError
 from cxr_edge.reading.decode import decode, read_content
 from cxr_edge.reading.radiograph import Radiograph
-from cxr_edge.results.index import State
+from cxr_edge.results.index import Parameters, State
 from cxr_edge.results.journal import Journal
 from cxr_edge.results.outcomes import Answer, Failure, attempt
-from cxr_edge.results.parameters import Parameters
 from cxr_edge.results.record import rename, to_record
 from cxr_edge.results.schema import Record
-from cxr_edge.scan.pictures import lacks_pictures, write_known_pictures, write_pictures
+from cxr_edge.scan.folder import lacks_pictures, write_known_pictures, write_pictures
 from cxr_edge.scan.progress import Tally
 
 _AHEAD = 4  # batches in work or waiting, for each worker: enough that one slow file does not idle the others

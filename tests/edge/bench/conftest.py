@@ -1,6 +1,6 @@
 import pytest
 
-from cxr_edge.bench.inputs import InputSummary
+from cxr_edge.bench.cases import InputSummary
 from cxr_edge.bench.measure import Figures, Latency, Rule
 from cxr_edge.bench.report import BenchReport, MeasuredBundle
 from cxr_edge.runtime.machine import Machine

@@ -53,7 +53,7 @@ def test_a_table_of_every_combination(run, sample):
 
 def test_threads_are_a_column_where_they_differ(run, sample, monkeypatch):
     arguments = (sample, "--task", "predict", "--scope", "session", "--precision", "fp32", "--batch-size", "1")
-    monkeypatch.setattr("cxr_edge.runtime.cores.usable_cores", lambda: 2)
+    monkeypatch.setattr("cxr_edge.runtime.machine.usable_cores", lambda: 2)
     code, out, _ = run(*arguments, quick=(*QUICK, "--threads", "1,2"))
     rows = [line.split()[:5] for line in out.splitlines() if line.startswith(("task ", "predict "))]
     assert code == 0

@@ -2,9 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from cxr_edge.bench.cases import Case
+from cxr_edge.bench.cases import Case, InputSummary
 from cxr_edge.bench.compare import check_machine, compare_reports
-from cxr_edge.bench.inputs import InputSummary
 from cxr_edge.bench.report import MeasuredBundle
 from cxr_edge.errors import UsageError
 

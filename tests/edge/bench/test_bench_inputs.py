@@ -5,7 +5,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from cxr_edge.bench.inputs import MOST, InputSummary, open_inputs, phantom, phantom_jpeg
+from cxr_edge.bench.cases import MOST, InputSummary, open_inputs, phantom, phantom_jpeg
 from cxr_edge.errors import InputError
 from cxr_edge.reading.decode import read_radiograph
 

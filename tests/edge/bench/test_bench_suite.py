@@ -8,14 +8,13 @@ import pytest
 
 from cxr_edge.api import load
 from cxr_edge.bench import suite
-from cxr_edge.bench.cases import Case, CaseSelection, SessionChoice
-from cxr_edge.bench.inputs import open_inputs
+from cxr_edge.bench.cases import Case, CaseSelection, SessionChoice, open_inputs
 from cxr_edge.bench.measure import Rule
 from cxr_edge.bench.suite import Suite, file_run, input_run, process_run
 from cxr_edge.errors import CxrEdgeError, UsageError
 from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.reading.decode import read_radiograph
-from cxr_edge.runtime import cores
+from cxr_edge.runtime import machine
 from cxr_edge.runtime.machine import read_machine
 
 CASE = Case("predict", "session", "cpu", "fp32", 1, 1)
@@ -112,8 +111,8 @@ def test_a_process_that_fails_is_no_measurement(files, tiny_bundle, tmp_path):
 
 
 def test_what_the_machine_cannot_do_is_refused_with_the_number(monkeypatch):
-    monkeypatch.setattr(cores, "usable_cores", lambda: 4)
-    monkeypatch.setattr(cores, "usable_memory", lambda: 2**30)
+    monkeypatch.setattr(machine, "usable_cores", lambda: 4)
+    monkeypatch.setattr(machine, "usable_memory", lambda: 2**30)
     SessionChoice(threads=(None, 1, 4))
     CaseSelection(("predict",), ("file",), (1, 51))
     with pytest.raises(UsageError, match="5 threads; expected 1 to 4, the cores"):

@@ -24,7 +24,7 @@ from cxr_edge.commands.doctor import show_examination
 from cxr_edge.doctor import examine, installation, network
 from cxr_edge.doctor.finding import Examination, Finding
 from cxr_edge.errors import BundleError, ProviderError
-from cxr_edge.runtime import distributions, sessions
+from cxr_edge.runtime import providers, sessions
 from cxr_edge.runtime import providers as accelerators
 from cxr_edge.runtime.providers import ACCELERATORS
 from tiny import manifest_values
@@ -90,7 +90,7 @@ def test_the_probe_is_one_convolution():
 
 
 def test_two_distributions_are_a_fault_with_the_two_lines_that_mend_it(find, monkeypatch):
-    monkeypatch.setattr(distributions, "installed", lambda: {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"})
+    monkeypatch.setattr(providers, "installed", lambda: {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"})
     for driver, extra in ((False, "cpu"), (True, "gpu")):
         monkeypatch.setattr("cxr_edge.doctor.installation.has_nvidia_driver", lambda driver=driver: driver)
         report, findings = find(provider="cpu")
@@ -104,7 +104,7 @@ def test_two_distributions_are_a_fault_with_the_two_lines_that_mend_it(find, mon
 
 
 def test_one_distribution_kept_for_its_accelerator_is_reinstalled_with_it(find, monkeypatch):
-    monkeypatch.setattr(distributions, "installed", lambda: {"onnxruntime": "1", "onnxruntime-openvino": "1"})
+    monkeypatch.setattr(providers, "installed", lambda: {"onnxruntime": "1", "onnxruntime-openvino": "1"})
     monkeypatch.setattr("cxr_edge.doctor.installation.has_nvidia_driver", lambda: False)
     _, findings = find(provider="cpu")
     assert findings["installation onnxruntime"].cure[1] == 'python -m pip install "cxr-edge[openvino]"'
@@ -332,8 +332,8 @@ def test_without_a_working_onnx_runtime_doctor_reports_and_the_others_say_what_t
     program = f"""
 import sys
 {breaking}
-from cxr_edge.runtime import distributions
-distributions.installed = lambda: dict.fromkeys({names!r}, "1.0")
+from cxr_edge.runtime import providers
+providers.installed = lambda: dict.fromkeys({names!r}, "1.0")
 from cxr_edge.cli import run
 sys.argv = ["cxr-edge", *sys.argv[1:]]
 sys.exit(run())

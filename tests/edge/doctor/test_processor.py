@@ -2,7 +2,7 @@
 
 import pytest
 
-from cxr_edge.doctor import processor
+from cxr_edge.doctor import installation
 from cxr_edge.runtime.machine import Machine, Processor
 
 X86 = ("AVX2", "AVX-512", "AVX-VNNI", "AVX-512 VNNI", "AVX-512 BF16", "AMX-INT8", "AMX-BF16")
@@ -16,8 +16,8 @@ def examined(monkeypatch):
 
     def examined(architecture, sets):
         described = Processor("Some CPU", architecture, sets)
-        monkeypatch.setattr(processor, "read_processor", lambda: described)
-        return {each.name: each for each in processor.examine_processor()}
+        monkeypatch.setattr(installation, "read_processor", lambda: described)
+        return {each.name: each for each in installation.examine_processor()}
 
     return examined
 
@@ -64,8 +64,8 @@ def test_what_is_missing_is_named_only_where_something_is(examined, sets, said):
 def test_cores_and_memory_that_may_be_used(monkeypatch):
     def examined(usable, memory):
         machine = Machine("CPU", "x86_64", 8, usable, None, "Linux", "6", "3", {}, None, None, memory)
-        monkeypatch.setattr(processor, "read_machine", lambda: machine)
-        return [(each.status, each.summary) for each in processor.examine_processor()][:2]
+        monkeypatch.setattr(installation, "read_machine", lambda: machine)
+        return [(each.status, each.summary) for each in installation.examine_processor()][:2]
 
     assert examined(8, 2**34) == [("ok", "8 of 8 may be used"), ("ok", "16.0 GiB may be used")]
     assert examined(2, None) == [

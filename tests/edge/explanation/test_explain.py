@@ -14,10 +14,9 @@ import pytest
 from cxr_edge import cli
 from cxr_edge.api import Model, load
 from cxr_edge.errors import OutputError, UsageError
-from cxr_edge.explanation.figures import PICTURE_NAMES
-from cxr_edge.explanation.folder import RECORD, explanation_folder, write_explanation
+from cxr_edge.explanation import DEFAULT_SUPERPIXELS, LimeOptions
+from cxr_edge.explanation.figures import PICTURE_NAMES, RECORD, explanation_folder, write_explanation
 from cxr_edge.explanation.lime.engine import DEFAULT_STABILITY, REFERENCE_SAMPLES
-from cxr_edge.explanation.options import DEFAULT_SUPERPIXELS, LimeOptions
 from cxr_edge.files import MARKER, STAMP
 
 
@@ -129,7 +128,7 @@ def test_what_is_replaced_goes_whole_or_not_at_all(
         path.write_bytes(data)
 
     with monkeypatch.context() as patched:
-        patched.setattr("cxr_edge.explanation.folder.write_atomically", full)
+        patched.setattr("cxr_edge.explanation.figures.write_atomically", full)
         with pytest.raises(OutputError, match="No space left"), explanation_folder(tmp_path, files[0], force=True):
             write_explanation(explanation, folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -176,9 +175,9 @@ def test_nothing_is_left_of_an_input_that_is_not_explained(
         "cxr_edge.api.Model.predict",
         "cxr_edge.explanation.gradcam.GradCam.explain",
         "cxr_edge.explanation.lime.engine.Lime.explain",
-        "cxr_edge.explanation.folder.draw",
-        "cxr_edge.explanation.folder.to_png",
-        "cxr_edge.explanation.folder.to_record",
+        "cxr_edge.explanation.figures.draw",
+        "cxr_edge.explanation.figures.to_png",
+        "cxr_edge.explanation.figures.to_record",
     ],
 )
 def test_whatever_one_file_raises_the_others_are_explained(

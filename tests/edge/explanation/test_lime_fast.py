@@ -6,12 +6,11 @@ import pytest
 
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import InputError
+from cxr_edge.explanation import LimeOptions
 from cxr_edge.explanation.gradcam import GradCam
 from cxr_edge.explanation.lime import perturbations
 from cxr_edge.explanation.lime.engine import Lime
-from cxr_edge.explanation.lime.estimate import Estimate, expected_overlap
-from cxr_edge.explanation.lime.surrogate import Surrogate
-from cxr_edge.explanation.options import LimeOptions
+from cxr_edge.explanation.lime.surrogate import Estimate, Surrogate, expected_overlap
 from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.reading.decode import read_radiograph

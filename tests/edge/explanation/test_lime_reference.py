@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.explanation import LimeOptions
 from cxr_edge.explanation.gradcam import GradCam
+from cxr_edge.explanation.lime import LimeExplanation
 from cxr_edge.explanation.lime.engine import Lime
-from cxr_edge.explanation.lime.explanation import LimeExplanation
-from cxr_edge.explanation.lime.ridge import fit_ridge, kernel_weights
-from cxr_edge.explanation.options import LimeOptions
+from cxr_edge.explanation.lime.perturbations import fit_ridge, kernel_weights
 from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.reading.decode import read_radiograph

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from cxr_edge.api import Model, load
+from cxr_edge.explanation import LimeOptions
 from cxr_edge.explanation.explainer import Explanation
 from cxr_edge.explanation.figures import draw
 from cxr_edge.explanation.gradcam import SaliencyMap
 from cxr_edge.explanation.lungs import Evidence, LungOutline, measure_evidence
-from cxr_edge.explanation.options import LimeOptions
 from tiny import lung_picture
 
 MASK = lung_picture() > 128

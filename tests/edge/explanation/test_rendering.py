@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from cxr_edge.api import load
-from cxr_edge.explanation import rendering
+from cxr_edge.explanation import LimeOptions, rendering
 from cxr_edge.explanation.explainer import Explanation
 from cxr_edge.explanation.figures import draw
-from cxr_edge.explanation.options import LimeOptions
 from cxr_edge.explanation.rendering import Line
 from cxr_edge.files import STAMP
 from cxr_edge.reading.decode import read_radiograph

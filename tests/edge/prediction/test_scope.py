@@ -5,7 +5,7 @@ import pytest
 import cxr_edge
 from cxr_edge.bundle.bundle import Bundle, write_manifest
 from cxr_edge.bundle.manifest import Scope
-from cxr_edge.prediction.scope import scope_warnings
+from cxr_edge.prediction.gate import scope_warnings
 from cxr_edge.reading.radiograph import Source
 from dicoms import dataset, written
 from tiny import manifest_values, write_tiny_bundle

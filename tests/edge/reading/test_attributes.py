@@ -3,8 +3,8 @@ import warnings
 import pytest
 from pydicom.dataset import Dataset
 
-from cxr_edge.reading.attributes import Age, age, code
 from cxr_edge.reading.decode import read_radiograph
+from cxr_edge.reading.dicom import Age, code, stated_age
 from dicoms import dataset, parsed, written
 
 
@@ -32,14 +32,14 @@ def holding(**elements):
     ],
 )
 def test_patient_age_in_years(stated, years):
-    found = age(holding(PatientAge=stated))
+    found = stated_age(holding(PatientAge=stated))
     assert found.years == years
     assert found.stated in str(stated).upper()
 
 
 @pytest.mark.parametrize("stated", ["", None, "five", "Y005", "-05Y", "005Y6", "999Y", "0034Y", "Mustermann", []])
 def test_an_age_that_cannot_be_read_is_none(stated):
-    assert age(holding(PatientAge=stated)) is None
+    assert stated_age(holding(PatientAge=stated)) is None
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ def test_an_age_that_cannot_be_read_is_none(stated):
 )
 def test_birth_and_study_date_stand_in_for_the_age(birth, study, years):
     dates = holding(PatientBirthDate=birth, StudyDate=study)
-    assert age(dates) == (None if years is None else Age(years, None))
+    assert stated_age(dates) == (None if years is None else Age(years, None))
 
 
 def test_a_readable_age_goes_before_the_dates_and_an_unreadable_one_does_not():
     dates = {"PatientBirthDate": "19900101", "StudyDate": "20240101"}
-    assert age(holding(PatientAge="004Y", **dates)) == Age(4, "004Y")
-    assert age(holding(PatientAge="unknown", **dates)) == Age(34, None)
+    assert stated_age(holding(PatientAge="004Y", **dates)) == Age(4, "004Y")
+    assert stated_age(holding(PatientAge="unknown", **dates)) == Age(34, None)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cxr_edge.errors import InputError
-from cxr_edge.prediction.scope import scope_warnings
+from cxr_edge.prediction.gate import scope_warnings
 from cxr_edge.reading.decode import read_radiograph
 
 CASES = Path(os.environ.get("CXR_EDGE_CASES", Path(__file__).parents[4] / "shared" / "cases"))

@@ -2,9 +2,9 @@
 
 import pytest
 
-from cxr_edge.prediction.scope import scope_warnings
-from cxr_edge.reading.attributes import coded
+from cxr_edge.prediction.gate import scope_warnings
 from cxr_edge.reading.decode import read_radiograph
+from cxr_edge.reading.dicom import coded
 from dicoms import NAME, dataset, item, parsed, written
 from dicoms import coded as sequence
 

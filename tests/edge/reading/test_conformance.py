@@ -19,7 +19,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, 
 from cxr_edge.errors import InputError
 from cxr_edge.reading.data_set import read_data_set
 from cxr_edge.reading.decode import read_radiograph
-from cxr_edge.reading.orientation import read_orientation, upright
+from cxr_edge.reading.display_parameters import read_orientation, upright
 from dicoms import VALUES, dataset, lut, written
 
 TOOLS = ("dcmj2pnm", "dcml2pnm")  # the second reads JPEG-LS as well

@@ -19,9 +19,8 @@ from pydicom.uid import (
 
 from cxr_edge.errors import InputError
 from cxr_edge.reading import dicom
-from cxr_edge.reading.data_set import read_data_set
+from cxr_edge.reading.data_set import name, read_data_set
 from cxr_edge.reading.decode import read_radiograph
-from cxr_edge.reading.elements import name
 from cxr_edge.reading.transfer_syntax import syntax_name
 from dicoms import NAME, VALUES, dataset, item, parsed, written
 

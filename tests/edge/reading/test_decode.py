@@ -16,7 +16,7 @@ from PIL import Image
 
 from cxr_edge.errors import InputError
 from cxr_edge.reading.decode import read_radiograph
-from cxr_edge.reading.formats import MAX_BYTES
+from cxr_edge.reading.picture import MAX_BYTES
 
 H, W = 40, 60
 GREY = np.add.outer(np.arange(H) * 2, np.arange(W) * 3).astype(np.uint8)

@@ -12,7 +12,7 @@ import pytest
 from cxr_edge.errors import InputError
 from cxr_edge.files import FORMER_MARKERS, MARKER, STAMP
 from cxr_edge.reading.discovery import EXCLUDED, HIDDEN, LINKED, OTHER, OWN, REPEATED, Discovery
-from cxr_edge.reading.formats import SUFFIXES
+from cxr_edge.reading.picture import SUFFIXES
 
 PIXELS = np.add.outer(np.arange(40) * 2, np.arange(60) * 3).astype(np.uint8)
 

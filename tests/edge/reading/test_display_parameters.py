@@ -5,8 +5,8 @@ import pytest
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from cxr_edge.errors import InputError
+from cxr_edge.reading.data_set import Element
 from cxr_edge.reading.decode import read_radiograph
-from cxr_edge.reading.elements import Element
 from cxr_edge.reading.lookup_table import table_of
 from dicoms import VALUES, dataset, groups, item, lut, written
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from cxr_edge.reading.decode import read_radiograph
-from cxr_edge.reading.image_quality import exposure_warnings, looks, middle_over_sides
+from cxr_edge.reading.radiograph import exposure_warnings, looks, middle_over_sides
 from dicoms import VALUES, dataset, written
 
 

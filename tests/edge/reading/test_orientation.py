@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cxr_edge.reading.decode import read_radiograph
-from cxr_edge.reading.orientation import upright
+from cxr_edge.reading.display_parameters import upright
 from dicoms import VALUES, dataset, item, written
 
 UPRIGHT = VALUES / VALUES.max()

@@ -12,8 +12,8 @@ import pytest
 
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.report import parse_formats, write_reports
-from cxr_edge.results.columns import COLUMNS
 from cxr_edge.results.journal import Journal
+from cxr_edge.results.record import COLUMNS
 from records import answer, failure, refusal
 
 
@@ -205,8 +205,7 @@ def test_empty_journal_gives_empty_reports(scanned: Path) -> None:
 
 
 def test_counts(scanned: Path) -> None:
-    from cxr_edge.report.latest import LatestRecords
-    from cxr_edge.report.summary import Summary
+    from cxr_edge.report.summary import LatestRecords, Summary
 
     summary = Summary()
     for row in LatestRecords(scanned).rows():

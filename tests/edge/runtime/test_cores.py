@@ -3,8 +3,8 @@ import os
 import pytest
 
 from cxr_edge.errors import UsageError
-from cxr_edge.runtime import cores as limits
-from cxr_edge.runtime.cores import check_batch_size, check_threads, usable_cores, usable_memory
+from cxr_edge.runtime import machine as limits
+from cxr_edge.runtime.machine import check_batch_size, check_threads, usable_cores, usable_memory
 
 GIB = 2**30
 

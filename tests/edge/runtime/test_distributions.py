@@ -3,7 +3,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from cxr_edge.runtime import distributions
+from cxr_edge.runtime import providers
 
 
 class Installed:
@@ -25,14 +25,14 @@ def have(monkeypatch):
     def have(*names):
         there = [Installed(name) for name in (*names, "numpy", "onnxruntime-extensions", None)]
         monkeypatch.setattr(importlib.metadata, "distributions", lambda: [*there, Remains()])
-        distributions.installed.cache_clear()
+        providers.installed.cache_clear()
 
     yield have
-    distributions.installed.cache_clear()
+    providers.installed.cache_clear()
 
 
 def test_the_one_that_is_really_installed():
-    (name,) = distributions.installed()
+    (name,) = providers.installed()
     assert name.startswith("onnxruntime")
 
 
@@ -51,21 +51,21 @@ def test_the_one_that_is_really_installed():
 )
 def test_the_lines_that_leave_exactly_one(have, names, lines):
     have(*names)
-    assert distributions.reinstall("gpu") == lines
+    assert providers.reinstall("gpu") == lines
 
 
 def test_none_installed_is_said(have):
     have()
-    error = distributions.import_failure(ModuleNotFoundError("No module named 'onnxruntime'"))
+    error = providers.import_failure(ModuleNotFoundError("No module named 'onnxruntime'"))
     assert error.problem.startswith("no ONNX Runtime is installed")
     assert 'pip install "cxr-edge[cpu]"' in error.cure
 
 
 def test_an_installed_one_that_cannot_be_imported_is_said(have, monkeypatch):
     have("onnxruntime", "onnxruntime-gpu")
-    error = distributions.import_failure(ImportError("libfoo.so.1: cannot open"))
+    error = providers.import_failure(ImportError("libfoo.so.1: cannot open"))
     assert "onnxruntime 1.11 and onnxruntime-gpu 1.15, which share one folder" in error.problem
     assert "libfoo.so.1" in error.problem
     assert "Visual C++" not in error.cure
-    monkeypatch.setattr(distributions.sys, "platform", "win32")
-    assert "Visual C++" in distributions.import_failure(ImportError("DLL load failed")).cure
+    monkeypatch.setattr(providers.sys, "platform", "win32")
+    assert "Visual C++" in providers.import_failure(ImportError("DLL load failed")).cure

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from cxr_edge.runtime import distributions
+from cxr_edge.runtime import providers
 from cxr_edge.runtime import providers as accelerators
 from cxr_edge.runtime.providers import ACCELERATORS, did_not_start, has_nvidia_driver, not_built_in
 
@@ -78,7 +78,7 @@ def test_the_loader_of_windows_names_only_what_was_asked_for(loader, monkeypatch
 
 
 def test_two_distributions_explain_why_cuda_is_not_built_in(monkeypatch):
-    monkeypatch.setattr(distributions, "installed", lambda: {"onnxruntime": "1", "onnxruntime-gpu": "1"})
+    monkeypatch.setattr(providers, "installed", lambda: {"onnxruntime": "1", "onnxruntime-gpu": "1"})
     obstacle = not_built_in(ACCELERATORS["cuda"])
     assert "onnxruntime and onnxruntime-gpu are both installed" in obstacle.reason
     assert obstacle.cure[0] == "python -m pip uninstall -y onnxruntime onnxruntime-gpu"

@@ -9,7 +9,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from cxr_edge.bundle.bundle import Bundle, write_manifest
-from cxr_edge.commands.verify import verify
+from cxr_edge.commands.doctor import verify
 from cxr_edge.errors import BundleError
 from cxr_edge.runtime.self_test import Comparison, self_test
 from tiny import CHANNELS, SIDE, add_tiny_lungs, manifest_values, write_tiny_bundle

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from cxr_edge.errors import BundleError, ProviderError, UsageError
-from cxr_edge.runtime import cores, sessions
+from cxr_edge.runtime import machine, sessions
 from cxr_edge.runtime.binding import Binding
 from cxr_edge.runtime.providers import ACCELERATORS, has_nvidia_driver
 from cxr_edge.runtime.sessions import Session, open_session
@@ -20,7 +20,7 @@ OPEN = onnxruntime.InferenceSession
 
 @pytest.fixture(autouse=True)
 def _four_cores(monkeypatch):
-    monkeypatch.setattr(cores, "usable_cores", lambda: 4)
+    monkeypatch.setattr(machine, "usable_cores", lambda: 4)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 
 import cxr_edge
 from cxr_edge.bundle.bundle import Bundle
-from cxr_edge.runtime import cores, sessions
+from cxr_edge.runtime import machine, sessions
 from cxr_edge.runtime.self_test import self_test
 
 TASKS = Path("/proc/self/task")
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not TASKS.is_dir(), reason="counts threads as Li
 
 @pytest.fixture(autouse=True)
 def _four_cores(monkeypatch):
-    monkeypatch.setattr(cores, "usable_cores", lambda: 4)
+    monkeypatch.setattr(machine, "usable_cores", lambda: 4)
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from cxr_edge.api import load
 from cxr_edge.errors import UsageError
 from cxr_edge.reading.discovery import Discovery
 from cxr_edge.report import write_reports
-from cxr_edge.results.parameters import Parameters
+from cxr_edge.results.index import Parameters
 from cxr_edge.results.schema import BundleRecord
 from cxr_edge.scan import local
 

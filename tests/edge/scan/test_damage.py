@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 
 from cxr_edge.api import load
 from cxr_edge.reading.discovery import Discovery
-from cxr_edge.results.parameters import Parameters
+from cxr_edge.results.index import Parameters
 from cxr_edge.results.schema import BundleRecord
 from cxr_edge.scan import local
 from cxr_edge.scan.pipeline import Worker

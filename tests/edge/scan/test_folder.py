@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cxr_edge.errors import OutputError, UsageError
+from cxr_edge.results.index import DESCRIPTION, Parameters, read_description
 from cxr_edge.results.journal import JOURNAL
-from cxr_edge.results.parameters import DESCRIPTION, Parameters, read_description
 from cxr_edge.results.schema import BundleRecord
 from cxr_edge.scan.folder import LOCK, Lock, locked_folder
 

@@ -12,10 +12,11 @@ import pytest
 from cxr_edge.api import Model, load
 from cxr_edge.errors import InputError, OutputError, UsageError
 from cxr_edge.reading.discovery import Discovery
-from cxr_edge.results.parameters import Parameters
+from cxr_edge.results.index import Parameters
 from cxr_edge.results.schema import BundleRecord
-from cxr_edge.runtime import cores
-from cxr_edge.scan import local, pictures, pipeline
+from cxr_edge.runtime import machine
+from cxr_edge.scan import folder as folders
+from cxr_edge.scan import local, pipeline
 
 COUNT = 6
 STRANGE = "3.png"
@@ -90,7 +91,7 @@ def test_one_strange_file_ends_nothing_and_is_tried_again(
             strange = refuse(model.explainer.explain, lambda answer: is_strange(answer.radiograph))
             patched.setattr(model.explainer, "explain", strange)
         else:
-            patched.setattr(pictures, "draw", refuse(pictures.draw, lambda each: is_strange(each.answer.radiograph)))
+            patched.setattr(folders, "draw", refuse(folders.draw, lambda each: is_strange(each.answer.radiograph)))
         for _ in range(2):
             tally, stopped = scan(model, folder, tmp_path / "out", **options)
             assert (tally.total, tally.errors, stopped) == (COUNT, {"internal": 1}, False)
@@ -162,13 +163,13 @@ def test_more_than_the_machine_can_do_is_refused_with_the_number(
 
 def test_the_bounds_follow_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "usable_cores", lambda: 64)
-    monkeypatch.setattr(cores, "usable_memory", lambda: 2**30)
+    monkeypatch.setattr(machine, "usable_memory", lambda: 2**30)
     local.check_load(8, 6)
     with pytest.raises(UsageError, match="expected 1 to 6,"):
         local.check_load(8, 7)
     with pytest.raises(UsageError, match="expected 1 to 256: this process may use 64 cores"):
         local.check_load(257, 1)
-    monkeypatch.setattr(cores, "usable_memory", lambda: None)
+    monkeypatch.setattr(machine, "usable_memory", lambda: None)
     local.check_load(256, 256)
 
 

@@ -13,14 +13,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.explanation import LimeOptions, Score
 from cxr_edge.explanation.gradcam import GradCam, check_finite
-from cxr_edge.explanation.lime import perturbations
-from cxr_edge.explanation.lime.estimate import TOP, Estimate, expected_overlap
-from cxr_edge.explanation.lime.explanation import LimeExplanation
-from cxr_edge.explanation.lime.perturbations import BATCH, Perturber
-from cxr_edge.explanation.lime.ridge import fit_ridge
-from cxr_edge.explanation.lime.surrogate import Surrogate, reach
-from cxr_edge.explanation.options import LimeOptions, Score
+from cxr_edge.explanation.lime import LimeExplanation, perturbations
+from cxr_edge.explanation.lime.perturbations import BATCH, Perturber, fit_ridge
+from cxr_edge.explanation.lime.surrogate import TOP, Estimate, Surrogate, expected_overlap, reach
 from cxr_edge.explanation.superpixels import Superpixels, segment
 from cxr_edge.prediction.classifier import Classifier
 

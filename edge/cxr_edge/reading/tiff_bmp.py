@@ -1,8 +1,9 @@
-"""TIFF: the pages of a file, and the one that is the radiograph.
+"""TIFF and BMP, read by Pillow: the pages of a TIFF, and the one that is the radiograph.
 
-Pillow reads both the directories and the pixels. It is imported only here and for BMP, because its import costs more
-than a prediction has to spare.
+Pillow is imported only here, because its import costs more than a prediction has to spare.
 """
+
+from __future__ import annotations
 
 import struct
 import zlib
@@ -13,12 +14,12 @@ import cv2
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
+from PIL.BmpImagePlugin import BmpImageFile
 from PIL.Image import Image
 from PIL.TiffImagePlugin import COMPRESSION_INFO, ImageFileDirectory_v2, TiffImageFile
 
 from cxr_edge.errors import InputError
-from cxr_edge.reading.formats import MAX_BYTES, check_size
-from cxr_edge.reading.picture import SAVE, Picture, damaged, steps_of, truncated, turned_upright
+from cxr_edge.reading.picture import MAX_BYTES, SAVE, Picture, check_size, damaged, steps_of, truncated, turned_upright
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MOST_DIRECTORIES = 100
@@ -216,3 +217,38 @@ def _grey(image: Image, *, deep: bool) -> tuple[NDArray[Any], tuple[str, ...]]:
     color = np.asarray(image.convert("RGB") if image.mode in {"P", "PA"} else image)[:, :, :3]
     steps = (("16-bit color read at 8 bits",) if deep else ()) + ("color to grey",)
     return cv2.cvtColor(np.ascontiguousarray(color), cv2.COLOR_RGB2GRAY), steps
+
+
+def read_bmp(data: bytes) -> Picture:
+    """Read a BMP file; one whose palette is grey is grey.
+
+    Args:
+        data: The whole file.
+
+    Raises:
+        InputError: It is cut off, damaged, too large or of a kind that is not read.
+    """
+    try:
+        image = BmpImageFile(BytesIO(data))
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
+        if len(data) < 54:
+            raise truncated("BMP") from error
+        raise InputError("a BMP header that is damaged or not supported", cure=SAVE, kind="damaged") from error
+    width, height = image.size
+    check_size(width, height, 1)
+    try:
+        image.load()
+    except OSError as error:
+        raise truncated("BMP") from error
+    except ValueError as error:
+        raise damaged("BMP", "its palette") from error
+    color = image.mode not in {"1", "L"}
+    if color:
+        pixels = cv2.cvtColor(np.asarray(image.convert("RGB")), cv2.COLOR_RGB2GRAY)
+    else:
+        pixels = np.asarray(image.convert("L"))
+    if pixels.shape != (height, width):
+        raise damaged("BMP", "its size")
+
+    bits = 1 if image.mode == "1" else 8
+    return Picture(pixels, 255.0, "BMP", width, height, bits, steps_of(color=color, orientation=1))
