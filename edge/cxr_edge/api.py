@@ -184,7 +184,7 @@ def load(
                 spinning=spinning,
             )
         )
-        for module in ("reading.decode", "prediction.preprocess", "prediction.scope"):  # with OpenCV
+        for module in ("reading.decode", "prediction.preprocess", "prediction.gate"):  # with OpenCV
             import_module(f"cxr_edge.{module}")
         classifier = loading.result()
     return Model(classifier, test_time_augmentation=test_time_augmentation)
