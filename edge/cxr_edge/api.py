@@ -143,6 +143,8 @@ def load(
     threads: int | None = None,
     precision: str = "fp32",
     operating_point: str | None = None,
+    unsure: bool = True,
+    prevalence: float | None = None,
     test_time_augmentation: bool = False,
     gate: bool = True,
     spinning: bool = True,
@@ -155,6 +157,9 @@ def load(
         threads: Threads for one inference; None takes every core this process may use.
         precision: ``fp32`` or, where the bundle has it, ``int8``.
         operating_point: Name of a threshold in the bundle; None takes its default.
+        unsure: Whether ``UNSURE`` is an answer between the two thresholds; False decides for the nearer one.
+        prevalence: The share of the positive label among the patients at hand, between 0 and 1: probabilities are
+            re-weighed to it, labels stay. None leaves the prevalence that the bundle states.
         test_time_augmentation: Whether every answer carries its `Spread` over thirteen small changes of the input;
             an answer then costs about fourteen times as much.
         gate: Whether what is no chest radiograph is refused, where the bundle can tell.
@@ -166,7 +171,8 @@ def load(
     Raises:
         BundleError: The bundle is missing or was changed.
         ProviderError: The provider was asked for and does not start.
-        UsageError: The bundle has no such precision or operating point, or ``threads`` is out of bounds.
+        UsageError: The bundle has no such precision or operating point, ``threads`` or ``prevalence`` is out of
+            bounds, or the bundle does not state the prevalence that it was calibrated at.
     """
     with ThreadPoolExecutor(2) as pool:
         # Hashing the bundle and loading the network need no interpreter: the libraries are imported meanwhile.
@@ -180,6 +186,8 @@ def load(
                 threads=threads,
                 precision=precision,
                 operating_point=operating_point,
+                unsure=unsure,
+                prevalence=prevalence,
                 gate=gate,
                 spinning=spinning,
             )

@@ -61,22 +61,48 @@ class FeatureSpec(Part, frozen=True):
 
 
 class Calibration(Part, frozen=True):
-    """probability = sigmoid(scale · log-odds + bias), already inside the graph."""
+    """probability = sigmoid(scale · log-odds + bias), already inside the graph.
+
+    Attributes:
+        method: How scale and bias were found.
+        scale: Positive.
+        bias: Any number.
+        chosen_on: What they were fitted on.
+        prevalence: The share of the positive label that the probability takes for granted; None where nobody stated it.
+    """
 
     method: str
     scale: float
     bias: float
     chosen_on: str
+    prevalence: float | None = None
 
 
 class OperatingPoint(Part, frozen=True):
-    """A threshold on the calibrated probability, with the recall and specificity where it was chosen."""
+    """Thresholds on the calibrated probability, with the recall and specificity where they were chosen.
+
+    Attributes:
+        threshold: Below it the label is the other one.
+        criterion: The rule that chose it.
+        chosen_on: What it was chosen on.
+        recall: Share of positives from the threshold on.
+        specificity: Share of the others below it.
+        certain_from: The label is the positive one from here on, and ``UNSURE`` between the two; None: no such gap.
+        guarantee: What it promises of further patients like those it was chosen on, and with which confidence.
+    """
 
     threshold: float
     criterion: str
     chosen_on: str
     recall: float
     specificity: float
+    certain_from: float | None = None
+    guarantee: dict[str, Any] = {}
+
+    @property
+    def upper(self) -> float:
+        """The probability from which on the label is the positive one."""
+        return self.threshold if self.certain_from is None else self.certain_from
 
 
 class OperatingPoints(Part, frozen=True):

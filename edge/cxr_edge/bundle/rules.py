@@ -31,8 +31,8 @@ def rules_of(manifest: "Manifest") -> Iterator[tuple[str, bool]]:
         0 < map_.height <= spec.height and 0 < map_.width <= spec.width and 0 < map_.channels <= 2**16,
     )
     yield (
-        "labels must be two different ones, with the positive one",
-        len({*manifest.labels}) == len(manifest.labels) == 2 and manifest.positive in manifest.labels,
+        "labels must be two different ones, with the positive one, and none of them UNSURE",
+        len({*manifest.labels, "UNSURE"}) - 1 == len(manifest.labels) == 2 and manifest.positive in manifest.labels,
     )
     yield (
         "calibration must have a positive scale and a bias that are numbers",
@@ -46,6 +46,14 @@ def rules_of(manifest: "Manifest") -> Iterator[tuple[str, bool]]:
             for point in points.points.values()
             for value in (point.threshold, point.recall, point.specificity)
         ),
+    )
+    yield (
+        "certain_from must lie between its threshold and 1",
+        all(point.threshold <= point.upper <= 1 for point in points.points.values()),
+    )
+    yield (
+        "the calibration's prevalence must lie between 0 and 1",
+        manifest.calibration.prevalence is None or 0 < manifest.calibration.prevalence < 1,
     )
     yield "precisions must contain fp32", "fp32" in manifest.precisions
     yield (

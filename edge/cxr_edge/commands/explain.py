@@ -64,6 +64,8 @@ def explain(
     threads: options.Threads = None,
     precision: options.PrecisionOption = "fp32",
     operating_point: options.OperatingPointOption = None,
+    no_unsure: options.NoUnsure = False,
+    prevalence: options.Prevalence = None,
     test_time_augmentation: options.TestTimeAugmentation = False,
     no_gate: options.NoGate = False,
 ) -> None:
@@ -94,6 +96,8 @@ def explain(
         threads=threads,
         precision=precision,
         operating_point=operating_point,
+        unsure=not no_unsure,
+        prevalence=prevalence,
         test_time_augmentation=test_time_augmentation,
         gate=not no_gate,
     )

@@ -55,6 +55,17 @@ NoGate = Annotated[
 OperatingPointOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Decision threshold to use.", show_default="the bundle's default")
 ]
+NoUnsure = Annotated[
+    bool, typer.Option("--no-unsure", help="Decide for the nearer threshold where the network is unsure.")
+]
+Prevalence = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="How frequent pneumonia is among your patients, as 0.3: re-weighs the probability, leaves the label.",
+        show_default="the bundle's",
+    ),
+]
 OutputMode = Annotated[
     str, typer.Option("--mode", metavar="OCTAL", help="Permissions of the folders that are made: 700 is you alone.")
 ]

@@ -23,10 +23,14 @@ def predict(
     threads: options.Threads = None,
     precision: options.PrecisionOption = "fp32",
     operating_point: options.OperatingPointOption = None,
+    no_unsure: options.NoUnsure = False,
+    prevalence: options.Prevalence = None,
     test_time_augmentation: options.TestTimeAugmentation = False,
     no_gate: options.NoGate = False,
 ) -> None:
     """Say how likely each radiograph shows pneumonia.
+
+    Between the two thresholds of an operating point the label is UNSURE.
 
     Research use only: not a medical device. Exits with 3 if some inputs could not be answered, or were
     refused because they look like no chest radiograph.
@@ -39,6 +43,8 @@ def predict(
         threads=threads,
         precision=precision,
         operating_point=operating_point,
+        unsure=not no_unsure,
+        prevalence=prevalence,
         test_time_augmentation=test_time_augmentation,
         gate=not no_gate,
     )
@@ -72,7 +78,7 @@ def predict(
     session, manifest = model.classifier.session, model.bundle.manifest
     typer.echo(
         f"{manifest.name} {manifest.version} ({model.bundle.digest[:12]}), {precision} on {session.provider}"
-        f" ({session.reason}), {session.threads} threads, operating point {model.classifier.operating_point}.\n"
+        f" ({session.reason}), {session.threads} threads, operating point {model.classifier.rule.operating_point}.\n"
         f"{RESEARCH_USE}",
         err=True,
     )

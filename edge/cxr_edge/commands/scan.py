@@ -15,7 +15,7 @@ def scan(
     explain: Annotated[
         Literal["none", "gradcam", "lime", "both"], typer.Option(help="Which explanations; lime takes seconds each.")
     ] = "none",
-    explain_if: Annotated[Literal["positive", "all"], typer.Option(help="Which answers are explained.")] = "positive",
+    explain_if: Annotated[Literal["positive", "all"], typer.Option(help="Which answers are explained; positive: UNSURE, too.")] = "positive",
     formats: Annotated[
         str, typer.Option(help="Of jsonl, csv, parquet, html; html writes a thumbnail of every radiograph.")
     ] = "jsonl,csv,html",
@@ -49,6 +49,8 @@ def scan(
     provider: options.ProviderOption = "auto",
     precision: options.PrecisionOption = "fp32",
     operating_point: options.OperatingPointOption = None,
+    no_unsure: options.NoUnsure = False,
+    prevalence: options.Prevalence = None,
     test_time_augmentation: options.TestTimeAugmentation = False,
     no_gate: options.NoGate = False,
     mode: options.OutputMode = "700",
@@ -92,6 +94,8 @@ def scan(
         threads=1,
         precision=precision,
         operating_point=operating_point,
+        unsure=not no_unsure,
+        prevalence=prevalence,
         test_time_augmentation=test_time_augmentation,
         gate=not no_gate,
         spinning=not watch,  # a program that waits for files must not keep the machine busy
@@ -102,7 +106,9 @@ def scan(
         bundle=BundleRecord(**model.bundle.to_json()),
         provider=session.provider,
         precision=precision,
-        operating_point=model.classifier.operating_point,
+        operating_point=model.classifier.rule.operating_point,
+        unsure=not no_unsure,
+        prevalence=prevalence,
         gate=model.classifier.gate is not None,
         batch_size=1 if engine == "ray" else batch_size or _batch_size(session.provider, precision),
         explain=explain,

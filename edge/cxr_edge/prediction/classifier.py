@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import UsageError
 from cxr_edge.prediction.gate import Gate
-from cxr_edge.results.outcomes import Prediction, Spread
+from cxr_edge.results.outcomes import DecisionRule, Prediction, Spread, reweighed
 from cxr_edge.runtime.networks import DESCRIPTOR, open_classifier
 from cxr_edge.runtime.providers import Provider
 
@@ -35,8 +35,7 @@ class Classifier:
     Attributes:
         bundle: Where the network came from.
         precision: ``fp32`` or ``int8``.
-        operating_point: The name of the operating point.
-        threshold: Its threshold on the calibrated probability.
+        rule: How a probability becomes a label at the operating point.
         session: The loaded network.
         gate: What scores its inputs; None where there is none or it was switched off.
 
@@ -46,11 +45,15 @@ class Classifier:
         threads: See `open_session`.
         precision: One of the bundle's precisions.
         operating_point: One of the bundle's operating points; None takes its default.
+        unsure: Whether `UNSURE` is an answer; False decides for the nearer threshold.
+        prevalence: The share of the positive label that probabilities are re-weighed to, between 0 and 1; None leaves
+            that of the bundle. No label changes.
         gate: Whether inputs are scored, where the bundle has a gate.
         spinning: See `open_session`.
 
     Raises:
-        UsageError: The bundle has no such precision or operating point.
+        UsageError: The bundle has no such precision or operating point, or does not say at which prevalence its
+            probabilities hold; or ``prevalence`` is out of bounds.
         ProviderError: See `open_session`.
         BundleError: See `open_session`; or the network, the gate and the manifest do not fit.
     """
@@ -63,6 +66,8 @@ class Classifier:
         threads: int | None = None,
         precision: str = "fp32",
         operating_point: str | None = None,
+        unsure: bool = True,
+        prevalence: float | None = None,
         gate: bool = True,
         spinning: bool = True,
     ) -> None:
@@ -75,8 +80,15 @@ class Classifier:
             raise UsageError(f"operating point {operating_point!r}", cure=f"the bundle has {points}")
         self.bundle = bundle
         self.precision = precision
-        self.operating_point = operating_point
-        self.threshold = manifest.operating_points.points[operating_point].threshold
+        point = manifest.operating_points.points[operating_point]
+        negative = next(label for label in manifest.labels if label != manifest.positive)
+        rule = DecisionRule(operating_point, point.threshold, point.upper, negative, manifest.positive)
+        rule = rule if unsure else rule.without_unsure()
+        self._prevalences = None
+        if prevalence is not None:
+            self._prevalences = prevalence, _calibrated_at(bundle, prevalence)
+            rule = rule.at_prevalence(prevalence, calibrated_at=self._prevalences[1])
+        self.rule = rule
         self.session = open_classifier(
             bundle,
             precision,
@@ -86,8 +98,6 @@ class Classifier:
             spinning=spinning,
         )
         self.gate = Gate(bundle) if gate and manifest.gate else None
-        negative = next(label for label in manifest.labels if label != manifest.positive)
-        self._labels = (negative, manifest.positive)
 
     def predict(self, inputs: NDArray[np.float32]) -> tuple[Prediction, ...]:
         """Answer a batch.
@@ -101,15 +111,18 @@ class Classifier:
         count = len(inputs)
         names = ["logodds", "probability", "features", *([DESCRIPTOR] if self.gate else [])]
         logodds, probability, features, *rest = self.session.run({"pixels": inputs}, names)
+        probability = self._reweighed(probability)
         descriptors = rest[0] if rest else [None] * count
         scores = self.gate.scores(rest[0]) if self.gate else None
         return tuple(
             Prediction(
                 logodds=float(logodds[row]),
                 probability=float(probability[row]),
-                label=self._labels[bool(probability[row] >= self.threshold)],
-                threshold=self.threshold,
-                operating_point=self.operating_point,
+                label=self.rule.label(float(probability[row])),
+                threshold=self.rule.threshold,
+                certain_from=self.rule.certain_from,
+                positive=self.rule.positive,
+                operating_point=self.rule.operating_point,
                 features=features[row],
                 provider=self.session.provider,
                 precision=self.precision,
@@ -123,7 +136,7 @@ class Classifier:
 
     def probabilities(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Give only the calibrated probabilities, float32 [N], of a batch float32 [N, height, width] in 0..255."""
-        return self.session.run({"pixels": inputs}, ["probability"])[0]
+        return self._reweighed(self.session.run({"pixels": inputs}, ["probability"])[0])
 
     def logodds(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Give only the log-odds, float32 [N], of a batch float32 [N, height, width] in 0..255."""
@@ -133,6 +146,22 @@ class Classifier:
         """Give log-odds and features of a batch float32 [N, height, width] in 0..255."""
         logodds, features = self.session.run({"pixels": inputs}, ["logodds", "features"])
         return Evaluation(logodds, features)
+
+    def _reweighed(self, probability: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self._prevalences is None:
+            return probability
+        prevalence, calibrated_at = self._prevalences
+        return reweighed(probability, prevalence, calibrated_at=calibrated_at).astype(np.float32)
+
+
+def _calibrated_at(bundle: Bundle, prevalence: float) -> float:
+    stated = bundle.manifest.calibration.prevalence
+    if not 0 < prevalence < 1:
+        raise UsageError(f"prevalence {prevalence:g}; expected a share between 0 and 1, as 0.3")
+    if stated is None:
+        cure = "leave --prevalence out, or calibrate the bundle anew: cxr-train calibrate"
+        raise UsageError("the bundle does not say at which prevalence its probabilities hold", cure=cure)
+    return stated
 
 
 Input = NDArray[np.float32]
@@ -185,15 +214,17 @@ def spread(classifier: Classifier, image: Input, prediction: Prediction) -> Spre
     """
     changed = variants(image)
     probabilities = classifier.probabilities(np.stack(list(changed.values()))).astype(np.float64)
-    positive = prediction.probability >= prediction.threshold
-    turned = (probabilities >= prediction.threshold) != positive
     return Spread(
         transforms=len(changed),
         mean=float(probabilities.mean()),
         standard_deviation=float(probabilities.std()),
         lowest=float(probabilities.min()),
         highest=float(probabilities.max()),
-        label_changed_by=tuple(name for name, other in zip(changed, turned, strict=True) if other),
+        label_changed_by=tuple(
+            name
+            for name, other in zip(changed, probabilities, strict=True)
+            if classifier.rule.label(float(other)) != prediction.label
+        ),
     )
 
 

@@ -45,6 +45,8 @@ class Parameters(Struct, frozen=True, kw_only=True):
         explain: Which explanations.
         explain_if: Whether every answer is explained or only positive ones.
         test_time_augmentation: Whether answers say how far small changes move them.
+        unsure: Whether ``UNSURE`` is an answer.
+        prevalence: What probabilities are re-weighed to; None leaves the bundle's.
     """
 
     engine: Engine
@@ -57,11 +59,15 @@ class Parameters(Struct, frozen=True, kw_only=True):
     explain: Explain
     explain_if: ExplainIf
     test_time_augmentation: bool = False
+    unsure: bool = True
+    prevalence: float | None = None
 
     @property
     def digest(self) -> str:
         """A short hash that every record carries, the same for both engines."""
         values = {**msgspec.to_builtins(self), "engine": None}
+        later = {"unsure": True, "prevalence": None}  # without these it is that of earlier releases
+        values = {name: value for name, value in values.items() if name not in later or value != later[name]}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -17,6 +17,9 @@ from cxr_edge.reading.radiograph import Radiograph
 from cxr_edge.results.schema import RECORD_SCHEMA
 
 T = TypeVar("T")
+Probability = TypeVar("Probability", float, NDArray[np.floating])
+UNSURE = "UNSURE"
+"""The label between the two thresholds of an operating point: the network has no say either way."""
 ScopeAnswer = Literal["in scope", "outside", "no chest radiograph"]
 """Whose radiograph it is: one of those that the network knows, another one, or none at all."""
 _UNLIKE = "not like the chest radiographs that the gate was made with"
@@ -60,6 +63,65 @@ def refuse(gate: GateSpec, distance: float, elsewhere: float | None) -> Refusal 
     return Refusal(elsewhere, gate.scope.threshold, _NO_NUMBER if math.isnan(elsewhere) else _ELSEWHERE, "outside")
 
 
+@dataclass(frozen=True)
+class DecisionRule:
+    """From a probability to a label: the negative one, `UNSURE`, or the positive one.
+
+    Attributes:
+        operating_point: Its name.
+        threshold: Below it the label is the negative one, 0..1.
+        certain_from: From it on the label is the positive one, no less than the threshold.
+        negative: The label of a low probability.
+        positive: The label of a high one.
+    """
+
+    operating_point: str
+    threshold: float
+    certain_from: float
+    negative: str
+    positive: str
+
+    def label(self, probability: float) -> str:
+        """Decide."""
+        if probability >= self.certain_from:
+            return self.positive
+        return UNSURE if probability >= self.threshold else self.negative
+
+    def without_unsure(self) -> "DecisionRule":
+        """Give the rule that decides what lies between the two thresholds for the nearer one, in log-odds."""
+        middle = _sigmoid((_log_odds(self.threshold) + _log_odds(self.certain_from)) / 2)
+        return replace(self, threshold=middle, certain_from=middle)
+
+    def at_prevalence(self, prevalence: float, *, calibrated_at: float) -> "DecisionRule":
+        """Give the rule for probabilities of `reweighed`: the same inputs get the same labels."""
+        return replace(
+            self,
+            threshold=float(reweighed(self.threshold, prevalence, calibrated_at=calibrated_at)),
+            certain_from=float(reweighed(self.certain_from, prevalence, calibrated_at=calibrated_at)),
+        )
+
+
+def reweighed(probability: Probability, prevalence: float, *, calibrated_at: float) -> Probability:
+    """Give the probability where the positive label is as frequent as stated (Saerens et al. 2002, equation 4).
+
+    Args:
+        probability: 0..1, a number or an array.
+        prevalence: Share of the positive label, between 0 and 1.
+        calibrated_at: The share that the probability was calibrated at.
+    """
+    odds = prevalence / (1 - prevalence) / (calibrated_at / (1 - calibrated_at))
+    return probability * odds / (probability * odds + 1 - probability)
+
+
+def _log_odds(probability: float) -> float:
+    inside = min(max(probability, 1e-12), 1 - 1e-12)
+    return math.log(inside / (1 - inside))
+
+
+def _sigmoid(logodds: float) -> float:
+    return 1 / (1 + math.exp(-logodds))
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """The answer for one input.
@@ -67,13 +129,15 @@ class Prediction:
     Attributes:
         logodds: difference of the two logits, positive less negative, before calibration.
         probability: Calibrated probability of the positive label, whatever the label below, 0..1.
-        label: The positive label if probability ≥ threshold, else the other.
+        label: The positive label if probability ≥ certain_from, the other if it is below the threshold, else `UNSURE`.
         threshold: The operating point's threshold on the probability, 0..1.
         operating_point: Its name.
         features: The last convolutional map, float32 [height, width, channels].
         provider: What computed it, `Session.provider`.
         precision: ``fp32`` or ``int8``.
         input: What the network took, float32 [height, width] in 0..255: explanations start from it.
+        certain_from: The probability from which on the label is the positive one, 0..1; no less than the threshold.
+        positive: That label.
         gate_score: How unlike a chest radiograph the input is; None where no gate was asked.
         scope_score: Log-odds that it is not one of the radiographs that the network knows; None where nobody can tell.
         descriptor: What the gate looked at, float32 [D]; None where no gate was asked.
@@ -88,6 +152,8 @@ class Prediction:
     provider: str
     precision: str
     input: NDArray[np.float32]
+    certain_from: float
+    positive: str
     gate_score: float | None = None
     scope_score: float | None = None
     descriptor: NDArray[np.float32] | None = None
@@ -97,10 +163,18 @@ class Prediction:
         """Whether log-odds and probability are numbers; there is no answer where they are not."""
         return math.isfinite(self.logodds) and math.isfinite(self.probability)
 
+    @property
+    def explained_label(self) -> str:
+        """The label that an explanation speaks for unless another is asked for: what would speak for the positive one
+        if the answer is unsure.
+        """
+        return self.positive if self.label == UNSURE else self.label
+
     def to_json(self) -> dict[str, object]:
         """Give the record of the answer, without the features."""
         names = ("label", "probability", "logodds", "threshold", "operating_point", "provider", "precision")
-        return {name: getattr(self, name) for name in names}
+        gap = {"certain_from": self.certain_from} if self.certain_from != self.threshold else {}
+        return {name: getattr(self, name) for name in names} | gap
 
 
 @dataclass(frozen=True)
@@ -169,7 +243,7 @@ class Answer:
 
     @property
     def label(self) -> str:
-        """The label at the operating point."""
+        """The label at the operating point: one of the bundle's two, or `UNSURE`."""
         return self.prediction.label
 
     @property

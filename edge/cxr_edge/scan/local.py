@@ -112,6 +112,8 @@ class Predict:
             threads=1,
             precision=parameters.precision,
             operating_point=parameters.operating_point,
+            unsure=parameters.unsure,
+            prevalence=parameters.prevalence,
             test_time_augmentation=parameters.test_time_augmentation,
             gate=parameters.gate,
         )

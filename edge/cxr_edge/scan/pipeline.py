@@ -140,7 +140,7 @@ class Worker:
         return Finished(decoded.path, decoded.sha256, done)
 
     def _record(self, decoded: Decoded, answer: Answer) -> Record:
-        asked, positive = self._parameters, answer.label == answer.bundle.manifest.positive
+        asked, positive = self._parameters, answer.prediction.probability >= answer.prediction.threshold
         explanation, files = None, {}
         if asked.explain != "none" and not answer.refusal and (positive or asked.explain_if == "all"):
             explanation = self._model.explainer.explain(answer, method=asked.explain)

@@ -40,7 +40,7 @@ def answer(engine: str, inputs: Path, bundle: Path | None, out: Path) -> Any:
         bundle=BundleRecord(**model.bundle.to_json()),
         provider="cpu",
         precision="fp32",
-        operating_point=model.classifier.operating_point,
+        operating_point=model.classifier.rule.operating_point,
         gate=model.classifier.gate is not None,
         batch_size=1,
         explain="none",
