@@ -43,7 +43,7 @@ def bundle(
 ) -> None:
     """Convert a trained network and its Grad-CAM to ONNX, with a manifest and a model card."""
     from cxr_export.bundle import check_replaceable, write_bundle
-    from cxr_export.card import KERMANY, Dataset
+    from cxr_train.dataset import KERMANY, Dataset
 
     # What is quick to refuse comes before TensorFlow is loaded.
     check_replaceable(out, force=force)

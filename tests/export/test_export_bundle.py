@@ -14,8 +14,8 @@ from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.runtime.self_test import self_test
 from cxr_export import bundle as module
 from cxr_export.bundle import ParityError, changing, check_replaceable, verify, write_bundle
-from cxr_export.card import KERMANY, dataset_of
 from cxr_export.convert import Exportable
+from cxr_train.dataset import KERMANY, dataset_of
 
 
 def test_a_bundle_holds_every_file_and_passes_its_own_test(bundle):

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import BundleError, UsageError
 from cxr_export.bundle import ParityError
-from cxr_export.card import KERMANY, Dataset
 from cxr_export.cli import app
 from cxr_train.cli import app as train
+from cxr_train.dataset import KERMANY, Dataset
 
 
 def _cxr_export(*arguments):

@@ -298,7 +298,9 @@ def measure(
         "metrics": {key: estimate.to_json() for key, estimate in estimates.items()},
         "certain_from": point.upper,
         "decided": {key: each.to_json() for key, each in decided(labels, probability, threshold, point.upper).items()},
-        "ece_at_prevalence": None if calibration.prevalence is None else {
+        "ece_at_prevalence": None
+        if calibration.prevalence is None
+        else {
             "prevalence": calibration.prevalence,
             "ece": expected_calibration_error(labels, probability, prevalence=calibration.prevalence),
         },

@@ -15,7 +15,9 @@ def scan(
     explain: Annotated[
         Literal["none", "gradcam", "lime", "both"], typer.Option(help="Which explanations; lime takes seconds each.")
     ] = "none",
-    explain_if: Annotated[Literal["positive", "all"], typer.Option(help="Which answers are explained; positive: UNSURE, too.")] = "positive",
+    explain_if: Annotated[
+        Literal["positive", "all"], typer.Option(help="Which answers are explained; positive with UNSURE.")
+    ] = "positive",
     formats: Annotated[
         str, typer.Option(help="Of jsonl, csv, parquet, html; html writes a thumbnail of every radiograph.")
     ] = "jsonl,csv,html",

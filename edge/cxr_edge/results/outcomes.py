@@ -165,9 +165,7 @@ class Prediction:
 
     @property
     def explained_label(self) -> str:
-        """The label that an explanation speaks for unless another is asked for: what would speak for the positive one
-        if the answer is unsure.
-        """
+        """The label that an explanation speaks for unless another is asked for; the positive one of an unsure answer."""
         return self.positive if self.label == UNSURE else self.label
 
     def to_json(self) -> dict[str, object]:
