@@ -171,9 +171,7 @@ def _prevalence(manifest: Manifest) -> str:
     stated = manifest.calibration.prevalence
     if stated is None:
         return " It holds at equal prevalence of both classes."
-    return (
-        f"\nIt takes for granted that {stated:.1%} of the patients have {manifest.positive}; `--prevalence` changes it."
-    )
+    return f"\nIt takes for granted that {stated:.1%} of the patients have {manifest.positive}; see `--prevalence`."
 
 
 def _points(manifest: Manifest) -> str:

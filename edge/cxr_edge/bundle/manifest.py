@@ -60,7 +60,7 @@ class FeatureSpec(Part, frozen=True):
     channels: int
 
 
-class Calibration(Part, frozen=True):
+class Calibration(Part, frozen=True, omit_defaults=True):
     """probability = sigmoid(scale · log-odds + bias), already inside the graph.
 
     Attributes:
@@ -78,7 +78,7 @@ class Calibration(Part, frozen=True):
     prevalence: float | None = None
 
 
-class OperatingPoint(Part, frozen=True):
+class OperatingPoint(Part, frozen=True, omit_defaults=True):
     """Thresholds on the calibrated probability, with the recall and specificity where they were chosen.
 
     Attributes:

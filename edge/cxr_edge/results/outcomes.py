@@ -165,7 +165,7 @@ class Prediction:
 
     @property
     def explained_label(self) -> str:
-        """The label that an explanation speaks for unless another is asked for; the positive one of an unsure answer."""
+        """The label that an explanation speaks for by itself; of an unsure answer the positive one."""
         return self.positive if self.label == UNSURE else self.label
 
     def to_json(self) -> dict[str, object]:
