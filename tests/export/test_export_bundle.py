@@ -91,7 +91,7 @@ def test_the_model_card_states_data_command_figures_and_limits(bundle, network):
         assert expected in card
     assert "| AUROC | 0.9000 | 0.8000 to 1.0000 |" in card
     assert "| recall |" not in card  # it was not a number
-    assert "| balanced (default) | 0.5000 | by hand | 0.9000 | 0.8000 |" in card
+    assert "| balanced (default) | 0.5000 | 0.5000 | nothing | 0.9000, 0.8000 |" in card
     assert '"unreadable": 2' in card
     assert "PatientAge (0010,1010): 1 to 5; ViewPosition (0018,5101): AP; BodyPartExamined" in card
     assert "int8" not in card

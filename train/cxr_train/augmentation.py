@@ -34,7 +34,6 @@ class Augmentation:
         markers: Letters, digits or bright bars pasted.
         borders: Edges or corners blacked or whitened.
         erase: Rectangles filled.
-        hidden: The lungs themselves hidden, so that nothing is left to tell the classes apart by (needs a mask).
     """
 
     rotation: float = 0.0
@@ -51,7 +50,6 @@ class Augmentation:
     markers: float = 0.0
     borders: float = 0.0
     erase: float = 0.0
-    hidden: float = 0.0
 
 
 def augment(
@@ -143,27 +141,6 @@ def replace_background(pixels: Pixels, mask: Pixels, other: Pixels, rng: np.rand
         noise = rng.standard_normal(pixels.shape, np.float32)
         background = pixels + noise * np.float32(rng.uniform(20, 80))
     return np.clip(lungs * pixels + (1 - lungs) * background, 0, 255).astype(np.float32)
-
-
-def hide_lungs(pixels: Pixels, mask: Pixels, rng: np.random.Generator) -> Pixels:
-    """Hides the lungs with a margin: what is left says nothing about the class, however much it looks like one."""
-    margin = int(rng.integers(3, 12))
-    lungs = (np.nan_to_num(mask, nan=1.0) > 0.5).astype(np.float32)
-    lungs = cv2.dilate(lungs, np.ones((2 * margin + 1, 2 * margin + 1), np.uint8))
-    outside = pixels[lungs < 0.5]
-    level = float(outside.mean()) if outside.size else 128.0
-    choice = rng.integers(4)
-    if choice == 0:
-        cover: Pixels | float = level * float(rng.uniform(0.3, 1.5))
-    elif choice == 1:
-        cover = cv2.GaussianBlur(np.where(lungs > 0.5, level, pixels).astype(np.float32), (0, 0), 20)
-    elif choice == 2:
-        clouds = rng.uniform(0, 255, (int(rng.integers(3, 24)),) * 2).astype(np.float32)
-        cover = cv2.resize(clouds, pixels.shape[::-1], interpolation=cv2.INTER_CUBIC)
-    else:
-        cover = level + rng.standard_normal(pixels.shape, np.float32) * np.float32(rng.uniform(5, 60))
-    soft = cv2.GaussianBlur(lungs, (0, 0), rng.uniform(0.8, 5))
-    return np.clip((1 - soft) * pixels + soft * cover, 0, 255).astype(np.float32)
 
 
 def paste_marker(pixels: Pixels, rng: np.random.Generator) -> Pixels:

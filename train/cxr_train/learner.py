@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cxr_train.augmentation import Augmentation, augment, hide_lungs
+from cxr_train.augmentation import Augmentation, augment
 from cxr_train.recipes import Recipe
 from cxr_train.runs import save_whole
 
@@ -22,9 +22,8 @@ LUNG_GRID = 28
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
     """Varied radiographs in batches, made ahead of use by two threads (OpenCV releases the lock).
 
-    A batch is ``(pixels, {"labels", "lungs", "evidence"})``: float32 [B, H, W] in 0..255, int32 [B], float32
-    [B, cells, cells], the share of each cell that is lung, NaN where unknown, and float32 [B], 0 where the lungs are
-    hidden and no class is right, else 1.
+    A batch is ``(pixels, {"labels", "lungs"})``: float32 [B, H, W] in 0..255, int32 [B], and float32 [B, cells, cells],
+    the share of each cell that is lung, NaN where unknown.
 
     Args:
         pixels: uint8 [N, H, W].
@@ -61,20 +60,14 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         order = np.random.default_rng([self._seed, self.epoch]).permutation(len(self._labels))
         rows = order[step * self._size : (step + 1) * self._size]
         rng = np.random.default_rng([self._seed, self.epoch, step])
-        pixels, lungs, evidence = [], [], []
+        pixels, lungs = [], []
         for row in rows:
             other = self._pixels[rng.integers(len(self._pixels))].astype(np.float32)
             image = self._pixels[row].astype(np.float32)
             varied, mask = augment(image, self._mask(row), other, amount=self._augmentation, rng=rng)
-            share = self._augmentation.hidden
-            hidden = bool(share) and mask is not None and rng.random() < share
-            if hidden and mask is not None:
-                varied, mask = hide_lungs(varied, mask, rng), None
             pixels.append(varied)
             lungs.append(_share_of_lung(mask, self._grid))
-            evidence.append(0.0 if hidden else 1.0)
-        known = np.array(evidence, np.float32)
-        return np.stack(pixels), {"labels": self._labels[rows], "lungs": np.stack(lungs), "evidence": known}
+        return np.stack(pixels), {"labels": self._labels[rows], "lungs": np.stack(lungs)}
 
     def _mask(self, row: int) -> NDArray[np.float32] | None:
         if self._masks is None:
@@ -166,7 +159,7 @@ class ClassifierLearner(Learner):
         recipe, labels, lungs = self.recipe, y["labels"], y["lungs"]
         logits, features = y_pred["logits"], y_pred["features"]
         hits = tf.cast(tf.equal(tf.argmax(logits, 1, tf.int32), labels), tf.float32)
-        values = {"cross_entropy": self._cross_entropy(logits, labels, y["evidence"]), "accuracy": tf.reduce_mean(hits)}
+        values = {"cross_entropy": self._cross_entropy(logits, labels), "accuracy": tf.reduce_mean(hits)}
         total = values["cross_entropy"] + tf.add_n(self.network.losses)
         if recipe.segmentation:
             values["segmentation"] = self._outline_loss(features, lungs)
@@ -184,9 +177,9 @@ class ClassifierLearner(Learner):
         self._centre_logits()
         return values
 
-    def _cross_entropy(self, logits: Any, labels: Any, evidence: Any) -> Any:
-        certain = (evidence * (1 - self.recipe.label_smoothing))[:, None]
-        target = tf.one_hot(labels, 2) * certain + (1 - certain) / 2
+    def _cross_entropy(self, logits: Any, labels: Any) -> Any:
+        smooth = self.recipe.label_smoothing
+        target = tf.one_hot(labels, 2) * (1 - smooth) + smooth / 2
         each = tf.nn.softmax_cross_entropy_with_logits(target, logits)
         return tf.reduce_mean(each * tf.gather(self._class_weights, labels))
 

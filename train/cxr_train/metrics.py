@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from cxr_edge.bundle.manifest import Calibration, OperatingPoint
-from cxr_train.calibration import Floats, calibrated
-from cxr_train.dataset import Images, count_samples
+from cxr_train.calibration import Floats
 
 _BINS = 15  # of the calibration error
 
@@ -267,50 +265,3 @@ def _estimate(value: float, drawn: Sequence[float]) -> Estimate:
 
 def _ratios(parts: Floats, wholes: Floats) -> Floats:
     return np.divide(parts, wholes, out=np.full(len(parts), np.nan), where=wholes > 0)
-
-
-def measure(
-    scores: NDArray[np.float32], images: Images, chosen: Mapping[str, Any], *, resamples: int = 1000, seed: int = 0
-) -> dict[str, Any]:
-    """Measures log-odds against the truth at the default operating point.
-
-    Args:
-        scores: Uncalibrated log-odds of PNEUMONIA, [N].
-        images: What they were given for.
-        chosen: ``calibration`` and ``operating_points``, from `choose`.
-        resamples: Bootstrap samples.
-        seed: Of the bootstrap.
-
-    Returns:
-        The figures of one split as they stand in ``metrics.json``.
-    """
-    name = chosen["operating_points"]["default"]
-    point = OperatingPoint(**chosen["operating_points"]["points"][name])
-    threshold, calibration = point.threshold, Calibration(**chosen["calibration"])
-    labels, probability = images.labels, calibrated(calibration, scores)
-    estimates = bootstrapped(labels, probability, images.patients, threshold, resamples=resamples, seed=seed)
-    counts = dict(count_samples(images.samples))
-    return {
-        "patients": counts.pop("patients"),
-        "images": counts,
-        "operating_point": name,
-        "threshold": threshold,
-        "metrics": {key: estimate.to_json() for key, estimate in estimates.items()},
-        "certain_from": point.upper,
-        "decided": {key: each.to_json() for key, each in decided(labels, probability, threshold, point.upper).items()},
-        "ece_at_prevalence": None
-        if calibration.prevalence is None
-        else {
-            "prevalence": calibration.prevalence,
-            "ece": expected_calibration_error(labels, probability, prevalence=calibration.prevalence),
-        },
-        "confusion": confusion(labels, probability, threshold).tolist(),
-        "interval": f"95 %, {resamples} bootstrap samples of patients, seed {seed}",
-        "by_family": by_group(
-            [sample.family for sample in images.samples],
-            lambda rows: {
-                "images": int(rows.sum()),
-                "accuracy": figures(labels[rows], probability[rows], threshold)["accuracy"],
-            },
-        ),
-    }

@@ -63,12 +63,7 @@ class FeatureSpec(Part, frozen=True):
 class Calibration(Part, frozen=True, omit_defaults=True):
     """probability = sigmoid(scale · log-odds + bias), already inside the graph.
 
-    Attributes:
-        method: How scale and bias were found.
-        scale: Positive.
-        bias: Any number.
-        chosen_on: What they were fitted on.
-        prevalence: The share of the positive label that the probability takes for granted; None where nobody stated it.
+    It takes for granted that a share ``prevalence`` has the positive label; None where nobody stated it.
     """
 
     method: str
@@ -81,14 +76,8 @@ class Calibration(Part, frozen=True, omit_defaults=True):
 class OperatingPoint(Part, frozen=True, omit_defaults=True):
     """Thresholds on the calibrated probability, with the recall and specificity where they were chosen.
 
-    Attributes:
-        threshold: Below it the label is the other one.
-        criterion: The rule that chose it.
-        chosen_on: What it was chosen on.
-        recall: Share of positives from the threshold on.
-        specificity: Share of the others below it.
-        certain_from: The label is the positive one from here on, and ``UNSURE`` between the two; None: no such gap.
-        guarantee: What it promises of further patients like those it was chosen on, and with which confidence.
+    The label is the other one below ``threshold``, the positive one from ``certain_from`` on, and ``UNSURE`` between
+    the two; None leaves no such gap. ``guarantee`` is what it promises of further patients, with which confidence.
     """
 
     threshold: float
@@ -138,12 +127,7 @@ class ScopeDetector(Part, frozen=True):
 class GateSpec(Part, frozen=True):
     """The graph that scores how unlike a chest radiograph an input is; above the threshold it is refused.
 
-    Attributes:
-        file: Its name.
-        threshold: The largest score that is answered.
-        method: How the score was learned.
-        chosen_on: What the threshold was chosen on.
-        scope: What tells whose radiograph it is; None where the graph has no such output.
+    ``scope`` tells whose radiograph it is; None where the graph has no such output.
     """
 
     file: str
@@ -154,14 +138,7 @@ class GateSpec(Part, frozen=True):
 
 
 class LungSpec(Part, frozen=True):
-    """The graph that outlines the lungs.
-
-    Attributes:
-        file: Its name.
-        dice: Mean Dice coefficient with outlines that people drew.
-        measured_on: Where.
-        training: How it was trained and all it reached, as the training wrote it.
-    """
+    """The graph that outlines the lungs, with its mean Dice coefficient against outlines that people drew."""
 
     file: str
     dice: float
@@ -179,10 +156,8 @@ class SelfTestSpec(Part, frozen=True):
 class Scope(Part, frozen=True):
     """Whose radiographs the network was trained on; an empty list sets no limit.
 
-    Attributes:
-        ages: Youngest and oldest, in completed years.
-        views: Values of DICOM View Position (0018,5101).
-        body_parts: Values of DICOM Body Part Examined (0018,0015).
+    ``ages`` are youngest and oldest, in completed years; ``views`` and ``body_parts`` are values of DICOM View Position
+    (0018,5101) and Body Part Examined (0018,0015).
     """
 
     ages: list[float]
@@ -261,7 +236,7 @@ class Manifest(Part, frozen=True):
 
     @property
     def input_shape(self) -> tuple[None, int, int]:
-        """The shape of a batch of inputs; None stands for their number."""
+        """The shape of a batch of inputs; None is for their number."""
         return (None, self.input.height, self.input.width)
 
     @property

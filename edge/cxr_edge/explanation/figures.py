@@ -21,7 +21,7 @@ from cxr_edge.explanation.lungs import Evidence
 from cxr_edge.explanation.rendering import BgrImage, Line, Panel, to_png
 from cxr_edge.files import MARKER, write_atomically
 from cxr_edge.reading.radiograph import Radiograph
-from cxr_edge.results.outcomes import UNSURE
+from cxr_edge.results.decision import UNSURE
 from cxr_edge.results.output import PRIVATE, file_mode, output_place
 from cxr_edge.results.record import RESEARCH_USE, to_record
 

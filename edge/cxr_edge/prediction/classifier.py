@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import UsageError
 from cxr_edge.prediction.gate import Gate
-from cxr_edge.results.outcomes import DecisionRule, Prediction, Spread, reweighed
+from cxr_edge.results.decision import DecisionRule, reweighed
+from cxr_edge.results.outcomes import Prediction, Spread
 from cxr_edge.runtime.networks import DESCRIPTOR, open_classifier
 from cxr_edge.runtime.providers import Provider
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from cxr_edge.errors import UsageError
+from cxr_edge.results.decision import UNSURE
 from cxr_edge.results.journal import JOURNAL, SLICES, BadLine, keep_bad_lines, read_journal, read_slices
-from cxr_edge.results.outcomes import UNSURE
 from cxr_edge.results.output import unwritable
 from cxr_edge.results.record import COLUMNS, Row, flatten
 from cxr_edge.results.schema import Record
