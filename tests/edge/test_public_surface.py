@@ -27,6 +27,7 @@ EXCEPTIONS = {
     "JSON explain explanation.files: array, now object": "schema 2 gives each file its hash, as scan does",
     "JSON explain explanation.files[]": "the same",
     "commands explain --superpixels default: None, now 30": "the same default, stated",
+    "commands predict argument paths required: True, now False": "names may come from --files-from instead",
 }
 # Objects whose keys are data: a package, a provider, an instruction set, a name in a bundle.
 OPEN = {"facts", "packages"}

@@ -24,6 +24,16 @@ Inputs = Annotated[
         show_default=False,
     ),
 ]
+OptionalInputs = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="FILE|FOLDER",
+        parser=path,
+        help="JPEG, PNG, TIFF, BMP or DICOM; folders are searched with their sub-folders; - reads names from standard"
+        " input, one a line.",
+        show_default=False,
+    ),
+]
 BundleOption = Annotated[
     Path | None, typer.Option("--bundle", help="Folder of another bundle than the installed one.", show_default=False)
 ]
