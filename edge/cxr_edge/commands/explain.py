@@ -62,7 +62,7 @@ def explain(
     bundle: options.BundleOption = None,
     provider: options.ProviderOption = "auto",
     threads: options.Threads = None,
-    precision: options.PrecisionOption = "fp32",
+    precision: options.PrecisionOption = "auto",
     operating_point: options.OperatingPointOption = None,
     test_time_augmentation: options.TestTimeAugmentation = False,
     no_gate: options.NoGate = False,

@@ -39,7 +39,10 @@ BundleOption = Annotated[
 ]
 ProviderOption = Annotated[
     Provider,
-    typer.Option(help="Where to compute. auto takes CUDA if it starts, else the CPU; the others run there or fail."),
+    typer.Option(
+        help="Where to compute. auto takes what cxr-edge tune chose, else CUDA if it starts, else the CPU; the others"
+        " run there or fail."
+    ),
 ]
 Threads = Annotated[
     int | None,
@@ -49,7 +52,13 @@ Threads = Annotated[
         show_default="the cores this process may use",
     ),
 ]
-PrecisionOption = Annotated[str, typer.Option(metavar="fp32|int8", help="Which of the bundle's networks.")]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|fp32|int8|bf16",
+        help="How to compute. auto takes what cxr-edge tune chose for this machine, with fp32's labels; else fp32.",
+    ),
+]
 TestTimeAugmentation = Annotated[
     bool,
     typer.Option(

@@ -35,7 +35,7 @@ def predict(
     bundle: options.BundleOption = None,
     provider: options.ProviderOption = "auto",
     threads: options.Threads = None,
-    precision: options.PrecisionOption = "fp32",
+    precision: options.PrecisionOption = "auto",
     operating_point: options.OperatingPointOption = None,
     test_time_augmentation: options.TestTimeAugmentation = False,
     no_gate: options.NoGate = False,
@@ -62,6 +62,7 @@ def predict(
         operating_point=operating_point,
         test_time_augmentation=test_time_augmentation,
         gate=not no_gate,
+        use="scan" if streamed else "single",
     )
     from cxr_edge.errors import InputError
     from cxr_edge.reading.discovery import describe_skipped
@@ -94,7 +95,7 @@ def predict(
 
     if summary := describe_skipped(skipped):
         typer.echo(summary, err=True)
-    session, manifest = model.classifier.session, model.bundle.manifest
+    session, manifest, precision = model.classifier.session, model.bundle.manifest, model.classifier.precision
     typer.echo(
         f"{manifest.name} {manifest.version} ({model.bundle.digest[:12]}), {precision} on {session.provider}"
         f" ({session.reason}), {session.threads} threads, operating point {model.classifier.operating_point}.\n"

@@ -1,12 +1,16 @@
 """``cxr-edge scan``: folders → a journal, tables and a report."""
 
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from cxr_edge.commands import options
 from cxr_edge.text import printable
+
+if TYPE_CHECKING:
+    from cxr_edge.runtime.providers import Provider
 
 
 def scan(
@@ -47,7 +51,7 @@ def scan(
     ] = None,
     bundle: options.BundleOption = None,
     provider: options.ProviderOption = "auto",
-    precision: options.PrecisionOption = "fp32",
+    precision: options.PrecisionOption = "auto",
     operating_point: options.OperatingPointOption = None,
     test_time_augmentation: options.TestTimeAugmentation = False,
     no_gate: options.NoGate = False,
@@ -74,7 +78,7 @@ def scan(
 
     from cxr_edge.api import load
     from cxr_edge.reading.discovery import Discovery
-    from cxr_edge.results.index import Parameters
+    from cxr_edge.results.index import Parameters, read_description
     from cxr_edge.results.schema import BundleRecord
     from cxr_edge.runtime.machine import usable_cores
     from cxr_edge.scan import local
@@ -86,11 +90,18 @@ def scan(
         raise UsageError("--ray-address needs --engine ray")
     if engine == "local":
         local.check_load(workers or usable_cores(), batch_size or 1)
+    # What was left open when the folder was begun stays what it was then: its records are of one kind.
+    before = None
+    if "auto" in {provider, precision}:
+        with suppress(OSError):  # whatever is the matter with the folder is said where it is opened
+            before = read_description(out)
     model = load(
         bundle,
-        provider=provider,
+        provider=cast("Provider", before.asked.provider) if before and provider == "auto" else provider,
         threads=1,
-        precision=precision,
+        precision=before.asked.precision if before and precision == "auto" else precision,
+        exact_labels=before.asked.exact_labels if before and precision == "auto" else None,
+        use="scan",
         operating_point=operating_point,
         test_time_augmentation=test_time_augmentation,
         gate=not no_gate,
@@ -101,10 +112,16 @@ def scan(
         engine=engine,
         bundle=BundleRecord(**model.bundle.to_json()),
         provider=session.provider,
-        precision=precision,
+        precision=model.classifier.precision,
+        exact_labels=model.classifier.exact_labels,
         operating_point=model.classifier.operating_point,
         gate=model.classifier.gate is not None,
-        batch_size=1 if engine == "ray" else batch_size or _batch_size(session.provider, precision),
+        batch_size=1
+        if engine == "ray"
+        else batch_size
+        or (before and before.asked.batch_size)
+        or model.batch_size
+        or _batch_size(session.provider, model.classifier.precision),
         explain=explain,
         explain_if=explain_if,
         test_time_augmentation=test_time_augmentation,

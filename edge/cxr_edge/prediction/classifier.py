@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from threading import Lock
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.bundle.manifest import Manifest
 from cxr_edge.errors import UsageError
 from cxr_edge.prediction.gate import Gate
 from cxr_edge.results.outcomes import Prediction, Spread
 from cxr_edge.runtime.networks import DESCRIPTOR, open_classifier
-from cxr_edge.runtime.providers import Provider
+from cxr_edge.runtime.providers import BF16, Provider
+from cxr_edge.runtime.tuning import stated_bounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +38,12 @@ class Classifier:
 
     Attributes:
         bundle: Where the network came from.
-        precision: ``fp32`` or ``int8``.
+        precision: ``fp32``, ``int8`` or ``bf16``.
         operating_point: The name of the operating point.
         threshold: Its threshold on the calibrated probability.
         session: The loaded network.
         gate: What scores its inputs; None where there is none or it was switched off.
+        exact_labels: Whether an answer that another precision than fp32 could have turned is computed again in fp32.
 
     Args:
         bundle: An opened bundle.
@@ -48,9 +53,11 @@ class Classifier:
         operating_point: One of the bundle's operating points; None takes its default.
         gate: Whether inputs are scored, where the bundle has a gate.
         spinning: See `open_session`.
+        exact_labels: See above; the bounds are those that the bundle states for the precision.
+        reason: Why it is this provider and precision; None leaves it to the session to say.
 
     Raises:
-        UsageError: The bundle has no such precision or operating point.
+        UsageError: The bundle has no such precision or operating point, or states no bounds for ``exact_labels``.
         ProviderError: See `open_session`.
         BundleError: See `open_session`; or the network, the gate and the manifest do not fit.
     """
@@ -65,9 +72,11 @@ class Classifier:
         operating_point: str | None = None,
         gate: bool = True,
         spinning: bool = True,
+        exact_labels: bool = False,
+        reason: str | None = None,
     ) -> None:
         manifest = bundle.manifest
-        if precision not in manifest.precisions:
+        if precision not in {*manifest.precisions, BF16}:
             raise UsageError(f"precision {precision!r}", cure=f"the bundle has {', '.join(manifest.precisions)}")
         operating_point = operating_point or manifest.operating_points.default
         if operating_point not in manifest.operating_points.points:
@@ -85,7 +94,11 @@ class Classifier:
             threads=threads,
             spinning=spinning,
         )
+        if reason is not None:
+            self.session = replace(self.session, reason=reason)
         self.gate = Gate(bundle) if gate and manifest.gate else None
+        self.exact_labels = exact_labels
+        self._doubt = Doubt(self, manifest) if exact_labels else None
         negative = next(label for label in manifest.labels if label != manifest.positive)
         self._labels = (negative, manifest.positive)
 
@@ -98,6 +111,10 @@ class Classifier:
         Returns:
             N predictions in the same order; see `Prediction.is_finite`.
         """
+        predictions = self._predict(inputs)
+        return self._doubt.settle(inputs, predictions) if self._doubt else predictions
+
+    def _predict(self, inputs: NDArray[np.float32]) -> tuple[Prediction, ...]:
         count = len(inputs)
         names = ["logodds", "probability", "features", *([DESCRIPTOR] if self.gate else [])]
         logodds, probability, features, *rest = self.session.run({"pixels": inputs}, names)
@@ -133,6 +150,62 @@ class Classifier:
         """Give log-odds and features of a batch float32 [N, height, width] in 0..255."""
         logodds, features = self.session.run({"pixels": inputs}, ["logodds", "features"])
         return Evaluation(logodds, features)
+
+
+class Doubt:
+    """Computes again in fp32 what another arithmetic could have given another label, or refused by mistake.
+
+    Args:
+        classifier: Whose answers are looked at.
+        manifest: Of its bundle.
+
+    Raises:
+        UsageError: The bundle does not state how far the precision is from fp32.
+    """
+
+    def __init__(self, classifier: Classifier, manifest: Manifest) -> None:
+        bounds = stated_bounds(manifest, classifier.precision)
+        if bounds is None or (classifier.gate and not bounds.cover(manifest)):
+            problem = f"the bundle does not state how far {classifier.precision} is from fp32"
+            raise UsageError(problem, cure="take --precision fp32")
+        calibration, threshold = manifest.calibration, min(max(classifier.threshold, 1e-12), 1 - 1e-12)
+        self._level = (math.log(threshold / (1 - threshold)) - calibration.bias) / calibration.scale
+        self._bounds = bounds
+        self._gate = manifest.gate
+        self._classifier = classifier
+        self._opening = Lock()
+        self._fp32: Classifier | None = None
+
+    def settle(self, inputs: NDArray[np.float32], predictions: tuple[Prediction, ...]) -> tuple[Prediction, ...]:
+        """Give the predictions with those in doubt replaced by fp32's."""
+        rows = [row for row, each in enumerate(predictions) if not self._is_sure(each)]
+        if not rows:
+            return predictions
+        exact = dict(zip(rows, self._exact().predict(inputs[rows]), strict=True))
+        return tuple(exact.get(row, each) for row, each in enumerate(predictions))
+
+    def _is_sure(self, prediction: Prediction) -> bool:
+        """Say whether every number is farther from its threshold than the bound; one that is no number is not."""
+        far = [abs(prediction.logodds - self._level) > self._bounds.logodds]
+        if self._gate and prediction.gate_score is not None and self._bounds.gate is not None:
+            far.append(abs(prediction.gate_score - self._gate.threshold) > self._bounds.gate)
+        scope = self._gate and self._gate.scope
+        if scope and prediction.scope_score is not None and self._bounds.scope is not None:
+            far.append(abs(prediction.scope_score - scope.threshold) > self._bounds.scope)
+        return all(far)
+
+    def _exact(self) -> Classifier:
+        with self._opening:
+            if self._fp32 is None:  # most machines never need it
+                asked = self._classifier
+                self._fp32 = Classifier(
+                    asked.bundle,
+                    provider="cpu",
+                    threads=asked.session.threads,
+                    operating_point=asked.operating_point,
+                    gate=asked.gate is not None,
+                )
+            return self._fp32
 
 
 Input = NDArray[np.float32]

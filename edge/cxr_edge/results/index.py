@@ -38,13 +38,14 @@ class Parameters(Struct, frozen=True, kw_only=True):
         engine: ``local``, or ``ray``, which keeps its records elsewhere.
         bundle: The bundle that answers.
         provider: What really computes, `Session.provider`.
-        precision: ``fp32`` or ``int8``.
+        precision: ``fp32``, ``int8`` or ``bf16``.
         operating_point: The name of the threshold.
         gate: Whether what is no chest radiograph is refused.
         batch_size: Inputs that go through the network together; the last digits of an answer depend on it.
         explain: Which explanations.
         explain_if: Whether every answer is explained or only positive ones.
         test_time_augmentation: Whether answers say how far small changes move them.
+        exact_labels: Whether answers near a threshold are computed again in fp32.
     """
 
     engine: Engine
@@ -57,11 +58,14 @@ class Parameters(Struct, frozen=True, kw_only=True):
     explain: Explain
     explain_if: ExplainIf
     test_time_augmentation: bool = False
+    exact_labels: bool = False
 
     @property
     def digest(self) -> str:
         """A short hash that every record carries, the same for both engines."""
         values = {**msgspec.to_builtins(self), "engine": None}
+        if not self.exact_labels:  # as the records of earlier versions have it
+            del values["exact_labels"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -72,7 +72,7 @@ class Prediction:
         operating_point: Its name.
         features: The last convolutional map, float32 [height, width, channels].
         provider: What computed it, `Session.provider`.
-        precision: ``fp32`` or ``int8``.
+        precision: What computed it: ``fp32``, ``int8`` or ``bf16``.
         input: What the network took, float32 [height, width] in 0..255: explanations start from it.
         gate_score: How unlike a chest radiograph the input is; None where no gate was asked.
         scope_score: Log-odds that it is not one of the radiographs that the network knows; None where nobody can tell.

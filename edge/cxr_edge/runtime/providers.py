@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from cxr_edge.errors import ProviderError
+from cxr_edge.runtime.machine import read_processor
 
 UNINSTALL = "python -m pip uninstall -y"
 _VISUAL_CPP = "install the Microsoft Visual C++ Redistributable (x64) if the module says that a DLL cannot be loaded"
@@ -66,6 +67,20 @@ def import_failure(error: BaseException) -> ProviderError:
     shared = ", which share one folder and break each other" if len(there) > 1 else ""
     problem = f"ONNX Runtime is installed ({names}{shared}) but cannot be imported ({error})"
     return ProviderError(problem, cure=f"{cure}; {_VISUAL_CPP}" if sys.platform == "win32" else cure)
+
+
+BF16 = "bf16"
+"""The precision that has no file of its own: fp32's network, whose products are computed with bfloat16 factors."""
+
+
+def bf16_obstacle(provider: str) -> str | None:
+    """Say what keeps a provider from computing in bf16 here; None if nothing does, as far as the processor goes."""
+    if provider != "openvino":
+        return f"{provider} does not compute this network in bf16, OpenVINO does"
+    processor = read_processor()
+    if not processor.multiplies_bf16:
+        return f"{processor.model} has no instructions for bf16 (AMX or AVX-512 BF16)"
+    return None
 
 
 Provider = Literal["auto", "cpu", "cuda", "openvino", "directml"]

@@ -114,6 +114,7 @@ class Predict:
             operating_point=parameters.operating_point,
             test_time_augmentation=parameters.test_time_augmentation,
             gate=parameters.gate,
+            exact_labels=parameters.exact_labels,
         )
         if self._model.bundle.digest != parameters.bundle.sha256:
             raise BundleError(f"{self._model.bundle.folder}: another bundle than where the scan was started")
