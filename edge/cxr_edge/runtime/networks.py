@@ -37,7 +37,9 @@ def open_classifier(
     """
     manifest = bundle.manifest
     network = bundle.network(manifest.precisions["fp32" if precision == BF16 else precision].file)
-    session = open_session(network, provider=provider, threads=threads, spinning=spinning, cached=True)
+    session = open_session(
+        network, provider=provider, threads=threads, spinning=spinning, cached=True, bf16=precision == BF16
+    )
     if descriptor and DESCRIPTOR not in {output.name for output in session.inference.get_outputs()}:
         raise BundleError(
             f"the {precision} network gives the gate no {DESCRIPTOR}",
