@@ -96,6 +96,7 @@ def explain(
         operating_point=operating_point,
         test_time_augmentation=test_time_augmentation,
         gate=not no_gate,
+        use="single" if method == "gradcam" else "lime",
     )
     model.explainer.check(method=method, target=target, cam=cam)
     from cxr_edge.errors import InputError

@@ -59,6 +59,18 @@ def find_devices(runtime: Any, accelerator: Accelerator) -> list[Any] | Obstacle
     return devices[:1]
 
 
+def installed_plugin() -> str | None:
+    """Give the version of the plug-in; None where it is not installed."""
+    if find_spec(_PLUGIN) is None:
+        return None
+    from importlib.metadata import PackageNotFoundError, version  # not before it is needed: it takes its time
+
+    try:
+        return version("onnxruntime-ep-openvino")
+    except PackageNotFoundError:
+        return None
+
+
 def settings_of(accelerator: Accelerator, *, threads: int, bf16: bool, cache: Path | None) -> dict[str, str]:
     """Give what the plug-in is told.
 
@@ -87,14 +99,8 @@ def compile_cache(network: str, accelerator: Accelerator, *, threads: int, bf16:
         threads: See `settings_of`.
         bf16: See `settings_of`.
     """
-    from importlib.metadata import PackageNotFoundError, version
-
-    root = find_cache().folder
-    if root is None:
-        return None
-    try:
-        plugin = version("onnxruntime-ep-openvino")
-    except PackageNotFoundError:
+    root, plugin = find_cache().folder, installed_plugin()
+    if root is None or plugin is None:
         return None
     about = [
         network,

@@ -13,10 +13,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from cxr_edge import __version__
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.bundle.manifest import Manifest
 from cxr_edge.files import write_atomically
 from cxr_edge.runtime.machine import read_processor, usable_cores
+from cxr_edge.runtime.openvino import installed_plugin
 from cxr_edge.runtime.optimised import find_cache
 from cxr_edge.runtime.providers import Provider
 
@@ -27,7 +29,6 @@ FP32_BOUND = 0.01
 """Log-odds: the self-test lets another engine's fp32 differ by 1e-4 of the largest, which is below 100."""
 _FORMAT = 1
 _SUB = "tuning"
-_PACKAGES = ("cxr-edge", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-ep-openvino")
 
 
 @dataclass(frozen=True)
@@ -165,14 +166,14 @@ def choose(
 
 def describe_setting(bundle: Bundle) -> dict[str, Any]:
     """Give all that a choice depends on."""
-    from importlib.metadata import PackageNotFoundError, version  # not before there is a choice: it takes its time
+    from cxr_edge.runtime.sessions import onnxruntime
 
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
+    versions: dict[str, object] = {
+        "cxr-edge": __version__,
+        "onnxruntime": [onnxruntime.__version__, str(onnxruntime.get_build_info())],
+    }
+    if plugin := installed_plugin():
+        versions["onnxruntime-ep-openvino"] = plugin
     setting = {
         "format": _FORMAT,
         "bundle": bundle.digest,

@@ -79,7 +79,7 @@ def test_the_precision_is_always_stated_and_only_in_load_config(bf16, hint, tmp_
 
 def test_compiled_networks_are_kept_apart_by_all_that_they_depend_on(tmp_path, monkeypatch):
     monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("importlib.metadata.version", lambda _: "1.8.1")
+    monkeypatch.setattr(openvino, "installed_plugin", lambda: "1.8.1")
     first = openvino.compile_cache("a", CPU, threads=1, bf16=False)
     assert first.is_dir()
     assert first == openvino.compile_cache("a", CPU, threads=1, bf16=False)
@@ -91,7 +91,7 @@ def test_compiled_networks_are_kept_apart_by_all_that_they_depend_on(tmp_path, m
     ]
     monkeypatch.setattr(openvino, "read_processor", lambda: WITHOUT)
     others.append(openvino.compile_cache("a", CPU, threads=1, bf16=False))
-    monkeypatch.setattr("importlib.metadata.version", lambda _: "1.8.2")
+    monkeypatch.setattr(openvino, "installed_plugin", lambda: "1.8.2")
     others.append(openvino.compile_cache("a", CPU, threads=1, bf16=False))
     assert len({first, *others}) == 7
     monkeypatch.setenv("CXR_EDGE_CACHE", "")
