@@ -44,7 +44,7 @@ def scan(
         typer.Option(min=1, help="Radiographs that run together.", show_default="1; int8 4; on a GPU 16"),
     ] = None,
     engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="ray: a cluster; answers only, as Parquet in OUT/records.")
+        Literal["local", "ray"], typer.Option(help="ray: a cluster; records as Parquet in OUT/records.")
     ] = "local",
     ray_address: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="With --engine ray.", show_default="this machine alone")
@@ -83,9 +83,8 @@ def scan(
     from cxr_edge.runtime.machine import usable_cores
     from cxr_edge.scan import local
 
-    if engine == "ray" and (explain != "none" or watch or reports != ("parquet",)):
-        cure = "take --formats parquet, no --explain and no --watch"
-        raise UsageError("--engine ray writes answers as Parquet", cure=cure)
+    if engine == "ray" and watch:
+        raise UsageError("--engine ray does not watch", cure="leave --watch out, or take --engine local")
     if ray_address and engine != "ray":
         raise UsageError("--ray-address needs --engine ray")
     if engine == "local":
@@ -116,9 +115,7 @@ def scan(
         exact_labels=model.classifier.exact_labels,
         operating_point=model.classifier.operating_point,
         gate=model.classifier.gate is not None,
-        batch_size=1
-        if engine == "ray"
-        else batch_size
+        batch_size=batch_size
         or (before and before.asked.batch_size)
         or model.batch_size
         or _batch_size(session.provider, model.classifier.precision),
@@ -137,19 +134,21 @@ def scan(
     if engine == "ray":
         from cxr_edge.scan import cluster
 
-        spec = model.bundle.manifest.input
         tally = cluster.scan_on_cluster(
             discovery,
             parameters,
             out=out,
             bundle=bundle.absolute() if bundle else None,
-            size=(spec.height, spec.width),
             address=ray_address,
             workers=workers,
+            pictures="html" in reports,
             mode=permissions,
             skip_bad=skip_bad,
         )
         stopped = False
+        # The records are Parquet already.
+        if others := tuple(name for name in reports if name != "parquet"):
+            write_reports(out, formats=others)
     else:
         tally, stopped = local.scan_locally(
             model,

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from cxr_edge import __version__
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.bundle.manifest import Manifest
 from cxr_edge.files import write_atomically
@@ -169,7 +168,6 @@ def describe_setting(bundle: Bundle) -> dict[str, Any]:
     from cxr_edge.runtime.sessions import onnxruntime
 
     versions: dict[str, object] = {
-        "cxr-edge": __version__,
         "onnxruntime": [onnxruntime.__version__, str(onnxruntime.get_build_info())],
     }
     if plugin := installed_plugin():
