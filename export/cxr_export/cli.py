@@ -1,4 +1,4 @@
-"""``cxr-export``: bundle, verify, quantize, calibrate, gate, scope, lungs, split, upgrade and card."""
+"""``cxr-export``: bundle, verify, quantize, losses, calibrate, gate, scope, lungs, split, upgrade and card."""
 
 from __future__ import annotations
 
@@ -86,6 +86,18 @@ def quantize(
     from cxr_export.int8 import quantize_bundle
 
     _say(quantize_bundle(_open(bundle), data=data, split=split).to_json())
+
+
+@app.command()
+def losses(
+    bundle: BundleFolder,
+    data: Annotated[Path, typer.Option(help="The Kaggle folder: measured on its --split.")],
+    split: Split = "test",
+) -> None:
+    """Measure what every precision that runs here costs against fp32, and state it as the bound to keep to."""
+    from cxr_export.losses import measure_losses
+
+    _say(measure_losses(_open(bundle), data=data, split=split))
 
 
 @app.command()

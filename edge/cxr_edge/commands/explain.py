@@ -62,7 +62,7 @@ def explain(
     bundle: options.BundleOption = None,
     provider: options.ProviderOption = "auto",
     threads: options.Threads = None,
-    precision: options.PrecisionOption = "fp32",
+    precision: options.PrecisionOption = "auto",
     operating_point: options.OperatingPointOption = None,
     no_unsure: options.NoUnsure = False,
     prevalence: options.Prevalence = None,
@@ -100,6 +100,7 @@ def explain(
         prevalence=prevalence,
         test_time_augmentation=test_time_augmentation,
         gate=not no_gate,
+        use="single" if method == "gradcam" else "lime",
     )
     model.explainer.check(method=method, target=target, cam=cam)
     from cxr_edge.errors import InputError

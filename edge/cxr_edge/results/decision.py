@@ -36,6 +36,11 @@ class DecisionRule:
             return self.positive
         return UNSURE if probability >= self.threshold else self.negative
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The two thresholds in log-odds."""
+        return _log_odds(self.threshold), _log_odds(self.certain_from)
+
     def without_unsure(self) -> "DecisionRule":
         """Give the rule that decides what lies between the two thresholds for the nearer one, in log-odds."""
         middle = _sigmoid((_log_odds(self.threshold) + _log_odds(self.certain_from)) / 2)

@@ -73,7 +73,7 @@ class Prediction:
         operating_point: Its name.
         features: The last convolutional map, float32 [height, width, channels].
         provider: What computed it, `Session.provider`.
-        precision: ``fp32`` or ``int8``.
+        precision: What computed it: ``fp32``, ``int8`` or ``bf16``.
         input: What the network took, float32 [height, width] in 0..255: explanations start from it.
         certain_from: The probability from which on the label is the positive one, 0..1; no less than the threshold.
         positive: That label.
