@@ -12,6 +12,10 @@ ELSEWHERE = "elsewhere"
 """The output of a gate that tells the scope: log-odds of coming from elsewhere, float32 [N]."""
 
 
+LAYERCAM, HIRESCAM = "layercam", "hirescam"
+"""The outputs of a classifier that is continued by the bundle's LayerCAM: see `open_layercam`."""
+
+
 def open_classifier(
     bundle: Bundle,
     precision: str = "fp32",
