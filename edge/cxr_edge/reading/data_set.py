@@ -18,6 +18,17 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from cxr_edge.errors import InputError
 
+PIXEL_DATA = 0x7FE00010
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_UNDEFINED = 0xFFFFFFFF
+_DEEPEST = 32
+_MOST = 200_000
+MAX_INFLATED = 400_000_000
+"""Bytes; 100 megapixels in 16 bits, and as much again for everything else."""
+_LONGEST = 4096  # bytes of a value that are looked at; no text or list of numbers here needs more
+_BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "OW": "H", "OB": "B", "UV": "Q", "SV": "q"}
+_LONG = frozenset(str(vr).encode() for vr in EXPLICIT_VR_LENGTH_32)
+
 
 def tag_of(keyword: str) -> int:
     """Give the tag of an element that the standard knows, such as 0x00280010 of ``Rows``."""
@@ -33,14 +44,6 @@ def name(keyword: str) -> str:
     """Name an element by its keyword and tag, such as ``Rows (0028,0010)``."""
     tag = tag_of(keyword)
     return f"{keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
-
-
-PIXEL_DATA = 0x7FE00010
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_UNDEFINED = 0xFFFFFFFF
-_DEEPEST = 32
-_MOST = 200_000
-_LONG = frozenset(str(vr).encode() for vr in EXPLICIT_VR_LENGTH_32)
 
 
 @dataclass(frozen=True)
@@ -177,12 +180,6 @@ def fragments(element: Element) -> list[memoryview]:
         found.append(element.value[position + 8 : position + 8 + length])
         position += 8 + length
     return found
-
-
-MAX_INFLATED = 400_000_000
-"""Bytes; 100 megapixels in 16 bits, and as much again for everything else."""
-_LONGEST = 4096  # bytes of a value that are looked at; no text or list of numbers here needs more
-_BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "OW": "H", "OB": "B", "UV": "Q", "SV": "q"}
 
 
 @dataclass(frozen=True)

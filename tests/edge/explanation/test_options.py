@@ -77,6 +77,6 @@ def test_the_ends_of_every_range_are_allowed(options: dict[str, Any]) -> None:
 
 
 def test_quickshift_without_its_package_is_refused_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cxr_edge.explanation.explainer.find_spec", lambda _: None)
+    monkeypatch.setattr("cxr_edge.explanation.find_spec", lambda _: None)
     with pytest.raises(UsageError, match="scikit-image"):
         LimeOptions(segments="quickshift")
