@@ -114,7 +114,7 @@ class Model:
             source: As for `predict`.
             method: ``gradcam``, ``lime`` or ``both``.
             target: The label to explain, in any case, or ``predicted``.
-            cam: ``gradcam``, ``hirescam`` or ``gradcam++``.
+            cam: ``gradcam``, ``hirescam``, ``gradcam++`` or ``layercam``.
             lime: How LIME is to run; None means its defaults.
 
         Returns:

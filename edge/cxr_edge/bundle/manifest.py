@@ -53,7 +53,7 @@ class InputSpec(Part, frozen=True):
 
 
 class FeatureSpec(Part, frozen=True):
-    """The shape of the last convolutional map."""
+    """The shape of a convolutional map."""
 
     height: int
     width: int
@@ -97,9 +97,8 @@ class ScopeDetector(Part, frozen=True):
     """What tells the radiographs that the network knows from those of elsewhere; a second output of the gate's graph.
 
     Attributes:
-        threshold: Log-odds of coming from elsewhere, above which there is no label.
+        threshold: Log-odds of coming from elsewhere, above which there is no label; chosen on ``chosen_on``.
         method: How it was learned.
-        chosen_on: What the threshold was chosen on.
         measured: Shares refused of the radiographs that it should know and labelled of the others, by kind and source.
     """
 
@@ -114,9 +113,8 @@ class GateSpec(Part, frozen=True):
 
     Attributes:
         file: Its name.
-        threshold: The largest score that is answered.
+        threshold: The largest score that is answered, chosen on ``chosen_on``.
         method: How the score was learned.
-        chosen_on: What the threshold was chosen on.
         scope: What tells whose radiograph it is; None where the graph has no such output.
     """
 
@@ -128,19 +126,19 @@ class GateSpec(Part, frozen=True):
 
 
 class LungSpec(Part, frozen=True):
-    """The graph that outlines the lungs.
-
-    Attributes:
-        file: Its name.
-        dice: Mean Dice coefficient with outlines that people drew.
-        measured_on: Where.
-        training: How it was trained and all it reached, as the training wrote it.
-    """
+    """The graph that outlines the lungs, its mean Dice coefficient with outlines that people drew, and its training."""
 
     file: str
     dice: float
     measured_on: str
     training: dict[str, Any] = {}
+
+
+class LayerCamSpec(Part, frozen=True):
+    """The file that continues the fp32 classifier with maps of its answer, and their layers, coarse to fine."""
+
+    file: str
+    layers: list[FeatureSpec]
 
 
 class SelfTestSpec(Part, frozen=True):
@@ -193,6 +191,7 @@ class Manifest(Part, frozen=True):
         files: Every other file of the bundle.
         gate: What refuses inputs that are no chest radiographs; None answers everything.
         lungs: What outlines the lungs; None leaves it open where the evidence lies.
+        layercam: What maps the answer at several layers; None leaves it at the last one.
         scope: Whose radiographs it was trained on; None leaves it at frontal chest radiographs.
         self_test: What its expected outputs were computed by; None where nobody wrote it down.
         audit: The main figures of an audit of its networks, as the audit wrote them; None where it quotes none.
@@ -217,6 +216,7 @@ class Manifest(Part, frozen=True):
     files: dict[str, FileRecord]
     gate: GateSpec | None = None
     lungs: LungSpec | None = None
+    layercam: LayerCamSpec | None = None
     scope: Scope | None = None
     self_test: SelfTestSpec | None = None
     audit: dict[str, Any] | None = None

@@ -8,12 +8,17 @@ from typing import Literal, get_args
 from cxr_edge.errors import UsageError
 
 Method = Literal["gradcam", "lime", "both"]
-CamMethod = Literal["gradcam", "hirescam", "gradcam++"]
+CamMethod = Literal["gradcam", "hirescam", "gradcam++", "layercam"]
 Segmentation = Literal["slic", "grid", "quickshift"]
 Mode = Literal["fast", "reference"]
 Score = Literal["logodds", "probability"]
 
-CAM_NAMES: dict[CamMethod, str] = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM", "gradcam++": "Grad-CAM++"}
+CAM_NAMES: dict[CamMethod, str] = {
+    "gradcam": "Grad-CAM",
+    "hirescam": "HiResCAM",
+    "gradcam++": "Grad-CAM++",
+    "layercam": "LayerCAM",
+}
 
 PREDICTED = "predicted"
 """The target that stands for the label of the answer."""

@@ -8,11 +8,12 @@ from typing import Literal, get_args
 from cxr_edge.errors import InputError, UsageError
 from cxr_edge.explanation import PREDICTED, CamMethod, LimeOptions, Method, check_choice
 from cxr_edge.explanation.gradcam import GradCam, SaliencyMap
+from cxr_edge.explanation.layercam import LayerCam
 from cxr_edge.explanation.lime import LimeExplanation
 from cxr_edge.explanation.lime.engine import Lime
 from cxr_edge.explanation.lungs import Evidence, LungSegmenter, measure_evidence
 from cxr_edge.prediction.classifier import Classifier
-from cxr_edge.results.outcomes import Answer
+from cxr_edge.results.outcomes import Answer, Prediction
 from cxr_edge.results.record import ExplanationPart, to_record
 
 
@@ -82,6 +83,16 @@ class Explainer:
         return GradCam(self._classifier.bundle, provider=self._classifier.session.provider, threads=1)
 
     @cached_property
+    def layercam(self) -> LayerCam:
+        """The network with its backward pass, on the same provider.
+
+        Raises:
+            BundleError: The bundle has none.
+        """
+        session = self._classifier.session
+        return LayerCam(self._classifier.bundle, provider=session.provider, threads=session.threads)
+
+    @cached_property
     def lime(self) -> Lime:
         """The LIME engine of the classifier."""
         return Lime(self._classifier, self.gradcam)
@@ -108,9 +119,12 @@ class Explainer:
 
         Raises:
             UsageError: Unknown method, map or label; the message lists those that there are.
+            BundleError: LayerCAM is asked for, and the bundle has none.
         """
         check_choice("method", method, get_args(Method))
         check_choice("map", cam, get_args(CamMethod))
+        if cam == "layercam" and method != "lime":
+            _ = self.layercam  # a bundle without it is refused before anything is read
         if target.casefold() == PREDICTED:
             return None
         labels = self._classifier.bundle.manifest.labels
@@ -134,7 +148,8 @@ class Explainer:
             answer: From `Model.predict`.
             method: Which explanations.
             target: A label in any case, or ``predicted``.
-            cam: Which map from features and gradients.
+            cam: Which map from features and gradients. HiResCAM is that of one layer before the last where the bundle
+                has LayerCAM; at the last one, where it hasn't, it equals Grad-CAM.
             lime: How LIME is to run; None means its defaults.
 
         Raises:
@@ -149,9 +164,16 @@ class Explainer:
         prediction = answer.prediction
         saliency = explained = evidence = None
         if method != "lime":
-            saliency = self.gradcam.explain(prediction.features, label, method=cam)
+            saliency = self._saliency(prediction, label, cam)
         if method != "gradcam":
             explained = self.lime.explain(prediction.input, label, lime)
         if self.lungs is not None:
             evidence = measure_evidence(self.lungs.outline(prediction.input), label, saliency, explained)
         return Explanation(answer, label, saliency, explained, evidence)
+
+    def _saliency(self, prediction: Prediction, label: str, cam: CamMethod) -> SaliencyMap:
+        if cam == "layercam":
+            return self.layercam.explain(prediction.input, label)
+        if cam == "hirescam" and self._classifier.bundle.manifest.layercam is not None:
+            return self.layercam.hirescam(prediction.input, label)
+        return self.gradcam.explain(prediction.features, label, method=cam)

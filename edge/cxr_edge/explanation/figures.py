@@ -145,6 +145,7 @@ def _heat_panel(picture: BgrImage, saliency: SaliencyMap, evidence: Evidence | N
     if evidence is not None and not evidence.outline.implausible:
         lungs = rendering.enlarge_mask(evidence.outline.mask, *picture.shape[:2])
         drawn = rendering.outline(drawn, lungs, rendering.LUNG, thin=True)
+    drawn = rendering.cell(drawn, *saliency.raw.shape)
     title = f"{CAM_NAMES[saliency.method]} for {saliency.target}"
     return Panel(drawn, title, rendering.heat_bar(), ("peak", "0"))
 
@@ -220,10 +221,13 @@ def _caption(
 
 def _saliency_caption(saliency: SaliencyMap) -> str:
     rows, columns = saliency.raw.shape
-    where = f"{CAM_NAMES[saliency.method]}: the last convolutional map ({rows} x {columns} cells)"
+    what = f"{len(saliency.layers)} convolutional maps, down to" if saliency.layers else "a convolutional map of"
+    where = f"{CAM_NAMES[saliency.method]}: {what} {rows} x {columns} cells"
+    square = "The square in the corner is one cell, the finest that it can show."
     if saliency.peak == 0:
-        return f"{where} speaks for {saliency.target} nowhere."
-    return f"{where}, coloured where it speaks for {saliency.target}; scaled to its peak, {saliency.peak:.3g}."
+        return f"{where} speaks for {saliency.target} nowhere. {square}"
+    scale = "each layer scaled to its peak" if saliency.layers else f"scaled to its peak, {saliency.peak:.3g}"
+    return f"{where}, coloured where it speaks for {saliency.target}; {scale}. {square}"
 
 
 def _lime_caption(lime: LimeExplanation, note: str) -> str:

@@ -76,9 +76,9 @@ class NormalisationRecord(Struct, frozen=True, kw_only=True):
 
 
 class SaliencyRecord(Struct, frozen=True, kw_only=True):
-    """Grad-CAM or a relative; ``raw`` has a number for each cell of the last convolutional map, row by row."""
+    """Grad-CAM or a relative; ``raw`` has a number for each cell of the finest convolutional map used, row by row."""
 
-    method: Literal["gradcam", "hirescam", "gradcam++"]
+    method: Literal["gradcam", "hirescam", "gradcam++", "layercam"]
     target: str
     normalisation: NormalisationRecord
     raw: list[list[Finite]]
