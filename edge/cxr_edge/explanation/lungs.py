@@ -12,6 +12,7 @@ from cxr_edge.errors import BundleError
 from cxr_edge.explanation import CAM_NAMES, CamMethod
 from cxr_edge.explanation.gradcam import SaliencyMap
 from cxr_edge.explanation.lime import LimeExplanation
+from cxr_edge.explanation.shapley import ShapExplanation
 from cxr_edge.runtime.sessions import Provider, open_session
 
 # Of the masks that people drew for the Kermany set (`python benchmarks/lungs.py` prints it) every one covers between
@@ -57,6 +58,7 @@ class Evidence:
         saliency: Share of the map as it is shown, upsampled to the input; 0..1. None if the map is empty, was not
             asked for, or no lungs were found.
         lime: Share of LIME's positive coefficients, each spread evenly over the pixels of its superpixel; as above.
+        shap: The same of the Shapley values.
     """
 
     target: str
@@ -64,6 +66,7 @@ class Evidence:
     method: CamMethod | None
     saliency: float | None
     lime: float | None
+    shap: float | None = None
 
     @property
     def lungs_share(self) -> float | None:
@@ -73,7 +76,7 @@ class Evidence:
     @property
     def shares(self) -> dict[str, float]:
         """The shares that could be computed, by the name of what they are a share of."""
-        shares = {CAM_NAMES[self.method] if self.method else "": self.saliency, "LIME": self.lime}
+        shares = {CAM_NAMES[self.method] if self.method else "": self.saliency, "LIME": self.lime, "SHAP": self.shap}
         return {name: share for name, share in shares.items() if share is not None}
 
     @property
@@ -92,8 +95,10 @@ class Evidence:
             return (f"No lungs found: {self.outline.implausible}.",)
         least = max(LEAST, OVER_CHANCE * self.outline.share)
         low = {name: share for name, share in self.shares.items() if share < least}
+        if not low:
+            return ()
         where = f"Only {_in_words(low)} evidence for {self.target} lies in the lungs ({self._size})"
-        return (f"{where}: look whether a marker, a tube or the border explains the answer.",) if low else ()
+        return (f"{where}: look whether a marker, a tube or the border explains the answer.",)
 
     @property
     def _size(self) -> str:
@@ -105,6 +110,7 @@ class Evidence:
             "lungs_share": self.lungs_share,
             "gradcam_inside": self.saliency,
             "lime_inside": self.lime,
+            "shap_inside": self.shap,
             "doubt": self.outline.implausible,
         }
 
@@ -160,7 +166,11 @@ def to_mask(logits: NDArray[np.float32], height: int, width: int) -> NDArray[np.
 
 
 def measure_evidence(
-    outline: LungOutline, target: str, saliency: SaliencyMap | None, lime: LimeExplanation | None
+    outline: LungOutline,
+    target: str,
+    saliency: SaliencyMap | None,
+    lime: LimeExplanation | None,
+    shap: ShapExplanation | None = None,
 ) -> Evidence:
     """Measure how much of the explanations of one input lies in its lungs.
 
@@ -169,6 +179,7 @@ def measure_evidence(
         target: The label that they speak for.
         saliency: Grad-CAM or a relative, if there is one.
         lime: The LIME explanation, if there is one.
+        shap: The Shapley values, if there are any.
     """
     method = saliency.method if saliency else None
     if outline.implausible:
@@ -178,7 +189,10 @@ def measure_evidence(
         outline,
         method,
         inside_share(saliency.upsample(*outline.mask.shape), outline.mask) if saliency else None,
-        inside_share(lime.superpixels.spread(lime.coefficients), outline.mask) if lime else None,
+        *(
+            inside_share(each.superpixels.spread(each.coefficients), outline.mask) if each else None
+            for each in (lime, shap)
+        ),
     )
 
 
@@ -206,7 +220,8 @@ def _implausible(mask: NDArray[np.bool_]) -> str | None:
 
 
 def _in_words(shares: dict[str, float]) -> str:
-    return " and ".join(f"{_percent(share)} of the {name}" for name, share in shares.items())
+    *all_but_last, last = [f"{_percent(share)} of the {name}" for name, share in shares.items()]
+    return f"{', '.join(all_but_last)} and {last}" if all_but_last else last
 
 
 def _percent(share: float) -> str:

@@ -106,11 +106,18 @@ class SegmentsRecord(Struct, frozen=True, kw_only=True):
     count: Count
 
 
-class LimeRecord(Struct, frozen=True, kw_only=True):
-    """A LIME explanation; coefficients in order of falling absolute value."""
+class FillRecord(Struct, frozen=True, kw_only=True):
+    """How far the ranking depends on what a hidden superpixel looks like: shared leaders and Spearman's correlation."""
+
+    fill: str
+    overlap: Share
+    rank_correlation: Annotated[float, Meta(ge=-1.0, le=1.0)]
+
+
+class ShapRecord(Struct, frozen=True, kw_only=True):
+    """Shapley values, in order of falling absolute value; ``intercept`` is the score with everything hidden."""
 
     method: str
-    mode: str
     score: str
     target: str
     samples: Count
@@ -123,6 +130,14 @@ class LimeRecord(Struct, frozen=True, kw_only=True):
     seed: int
     provider: str
     precision: str
+    fill: str | UnsetType = UNSET
+    second_fill: FillRecord | UnsetType = UNSET
+
+
+class LimeRecord(ShapRecord, frozen=True, kw_only=True):
+    """A LIME explanation; coefficients in order of falling absolute value."""
+
+    mode: str
 
 
 class EvidenceRecord(Struct, frozen=True, kw_only=True):
@@ -131,6 +146,7 @@ class EvidenceRecord(Struct, frozen=True, kw_only=True):
     lungs_share: Share | None
     gradcam_inside: Share | None
     lime_inside: Share | None
+    shap_inside: Share | UnsetType | None = UNSET
     doubt: str | None
 
 
@@ -140,6 +156,7 @@ class ExplanationRecord(Struct, frozen=True, kw_only=True):
     target: str
     saliency: SaliencyRecord | UnsetType = UNSET
     lime: LimeRecord | UnsetType = UNSET
+    shap: ShapRecord | UnsetType = UNSET
     evidence: EvidenceRecord | UnsetType = UNSET
     files: dict[str, str]
 

@@ -54,6 +54,7 @@ def test_an_empty_map_has_no_share() -> None:
         "lungs_share": pytest.approx(0.375),
         "gradcam_inside": None,
         "lime_inside": None,
+        "shap_inside": None,
         "doubt": None,
     }
     assert nothing.sentence == "Nothing speaks for NORMAL."
