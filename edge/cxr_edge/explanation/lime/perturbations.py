@@ -182,7 +182,7 @@ class FoldedBlocks:
 
     def draw(self, size: int) -> Masks:
         """Give the next ones: uint8 [size, d]."""
-        if len(self._drawn) < size:
+        while len(self._drawn) < size:
             self._drawn = np.concatenate([self._drawn, folded_hadamard(self._count, self._random)])
         masks, self._drawn = self._drawn[:size], self._drawn[size:]
         return masks
