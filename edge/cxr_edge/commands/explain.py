@@ -133,8 +133,10 @@ def explain(
         explanation, folder = outcome
         prediction = explanation.answer.prediction
         typer.echo(printable(f"{prediction.label:<10}  {prediction.probability:.4f}  {folder / 'figure.png'}"))
-        if explanation.evidence is not None and explanation.evidence.sentence:
-            typer.echo(printable(f"{'':<10}  {explanation.evidence.sentence}"))
+        evidence = explanation.evidence
+        for sentence in (evidence.place, evidence.sentence) if evidence is not None else ():
+            if sentence:
+                typer.echo(printable(f"{'':<10}  {sentence}"))
         for warning in explanation.warnings:
             typer.echo(printable(f"warning: {found}: {warning}"), err=True)
     if search.summary:

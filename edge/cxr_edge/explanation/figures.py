@@ -211,6 +211,8 @@ def _caption(
     headline = f"{prediction.label}: {probability}, {called} (operating point {prediction.operating_point})"
     lines = [Line(headline, "headline"), Line(_source(explanation.answer.radiograph, factor))]
     lines.extend(Line(f"Warning: {warning}", "warning") for warning in explanation.warnings)
+    if explanation.evidence is not None and explanation.evidence.place:
+        lines.append(Line(explanation.evidence.place))
     if explanation.evidence is not None and explanation.evidence.sentence:
         key = " White line: the lungs." if saliency is not None else ""
         lines.append(Line(explanation.evidence.sentence + key))

@@ -13,6 +13,7 @@ from cxr_edge.explanation import CAM_NAMES, CamMethod
 from cxr_edge.explanation.gradcam import SaliencyMap
 from cxr_edge.explanation.lime import LimeExplanation
 from cxr_edge.explanation.shapley import ShapExplanation
+from cxr_edge.explanation.zones import ZoneShare, zone_sentence, zone_shares
 from cxr_edge.runtime.sessions import Provider, open_session
 
 # Of the masks that people drew for the Kermany set (`python benchmarks/lungs.py` prints it) every one covers between
@@ -59,6 +60,8 @@ class Evidence:
             asked for, or no lungs were found.
         lime: Share of LIME's positive coefficients, each spread evenly over the pixels of its superpixel; as above.
         shap: The same of the Shapley values.
+        zones: Where in the lungs the evidence of ``zones_of`` lies; none where there are no lungs or no evidence.
+        zones_of: The most certain of the explanations: Shapley values before LIME before a map.
     """
 
     target: str
@@ -67,6 +70,13 @@ class Evidence:
     saliency: float | None
     lime: float | None
     shap: float | None = None
+    zones: tuple[ZoneShare, ...] = ()
+    zones_of: str = ""
+
+    @property
+    def place(self) -> str | None:
+        """Where the evidence lies, in words; None where there is nothing to say."""
+        return zone_sentence(self.zones, self.target, self.zones_of)
 
     @property
     def lungs_share(self) -> float | None:
@@ -112,6 +122,8 @@ class Evidence:
             "lime_inside": self.lime,
             "shap_inside": self.shap,
             "doubt": self.outline.implausible,
+            "zones": [zone.to_json() for zone in self.zones],
+            "zones_of": self.zones_of or None,
         }
 
 
@@ -184,16 +196,15 @@ def measure_evidence(
     method = saliency.method if saliency else None
     if outline.implausible:
         return Evidence(target, outline, method, None, None)
-    return Evidence(
-        target,
-        outline,
-        method,
-        inside_share(saliency.upsample(*outline.mask.shape), outline.mask) if saliency else None,
-        *(
-            inside_share(each.superpixels.spread(each.coefficients), outline.mask) if each else None
-            for each in (lime, shap)
-        ),
-    )
+    weights = {
+        "SHAP": shap.superpixels.spread(shap.coefficients) if shap else None,
+        "LIME": lime.superpixels.spread(lime.coefficients) if lime else None,
+        CAM_NAMES[method] if method else "": saliency.upsample(*outline.mask.shape) if saliency else None,
+    }
+    shares = [None if each is None else inside_share(each, outline.mask) for each in weights.values()]
+    zones_of, chosen = next(((name, each) for name, each in weights.items() if each is not None), ("", None))
+    zones = () if chosen is None else zone_shares(outline.mask, chosen)
+    return Evidence(target, outline, method, shares[2], shares[1], shares[0], zones, zones_of)
 
 
 def inside_share(weights: NDArray[Any], mask: NDArray[np.bool_]) -> float | None:

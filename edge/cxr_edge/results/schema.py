@@ -140,6 +140,14 @@ class LimeRecord(ShapRecord, frozen=True, kw_only=True):
     mode: str
 
 
+class ZoneRecord(Struct, frozen=True, kw_only=True):
+    """A third of the height of the patient's right or left lung, with its share of what speaks for the target."""
+
+    side: Literal["right", "left"]
+    height: Literal["upper", "middle", "lower"]
+    share: Share
+
+
 class EvidenceRecord(Struct, frozen=True, kw_only=True):
     """How much of what speaks for the target lies in the lungs; null where there is nothing to state."""
 
@@ -148,6 +156,8 @@ class EvidenceRecord(Struct, frozen=True, kw_only=True):
     lime_inside: Share | None
     shap_inside: Share | UnsetType | None = UNSET
     doubt: str | None
+    zones: list[ZoneRecord] | UnsetType = UNSET
+    zones_of: str | UnsetType | None = UNSET
 
 
 class ExplanationRecord(Struct, frozen=True, kw_only=True):
