@@ -268,7 +268,7 @@ def _mul(backward: _Backward, node: onnx.NodeProto, gradient: str) -> str:
 
 
 def _sum(backward: _Backward, node: onnx.NodeProto, gradient: str) -> str:
-    if backward.attribute(node, "keepdims", 1):
+    if node.op_type != "Squeeze" and backward.attribute(node, "keepdims", 1):
         return gradient
     return backward.add("Unsqueeze", [gradient, backward.constant(np.array(backward.axes(node), np.int64))])
 

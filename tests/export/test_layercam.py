@@ -16,6 +16,7 @@ import cxr_edge
 from cxr_edge import draw
 from cxr_edge.bundle.bundle import DEFAULT, Bundle
 from cxr_edge.errors import BundleError
+from cxr_edge.explanation.gradcam import GradCam
 from cxr_edge.explanation.layercam import LayerCam
 from cxr_edge.results.schema import check
 from cxr_edge.runtime.networks import HIRESCAM, LAYERCAM
@@ -215,3 +216,16 @@ def test_what_is_asked_of_a_bundle_without_it_is_refused_before_a_file_is_read(t
     model = cxr_edge.load(tiny_bundle, provider="cpu")
     with pytest.raises(BundleError, match="no LayerCAM"):
         model.explain("nowhere.png", cam="layercam")
+
+
+def test_a_network_of_one_convolution_is_mapped_as_its_gradient_says(tiny_bundle, tmp_path):
+    own = Bundle.open(shutil.copytree(tiny_bundle, tmp_path / "tiny"))
+    continued, layers = layercam_graph(own.model("classifier.onnx"))
+    assert [(layer.height, layer.channels) for layer in layers] == [(7, 8)]
+    images = noise(3, size=(224, 224))
+    session = open_session(own.model("classifier.onnx") + continued, provider="cpu")
+    features, signed = session.run({"pixels": images}, ["features", HIRESCAM])
+    gradcam = GradCam(own, provider="cpu")
+    for each, found in zip(features, signed, strict=True):
+        expected = (gradcam.logodds_gradients(each) * each).sum(axis=2)
+        np.testing.assert_allclose(found.reshape(7, 7), expected, rtol=1e-4, atol=1e-6)

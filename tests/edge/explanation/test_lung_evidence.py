@@ -56,6 +56,8 @@ def test_an_empty_map_has_no_share() -> None:
         "lime_inside": None,
         "shap_inside": None,
         "doubt": None,
+        "zones": [],
+        "zones_of": "Grad-CAM",
     }
     assert nothing.sentence == "Nothing speaks for NORMAL."
     assert nothing.warnings == ()
