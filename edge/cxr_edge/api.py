@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cxr_edge.reading.radiograph import Radiograph
     from cxr_edge.results.outcomes import Answer, Prediction
     from cxr_edge.runtime.providers import Provider
+    from cxr_edge.runtime.tuning import Use
 
 
 class Model:
@@ -33,16 +34,21 @@ class Model:
         bundle: The opened bundle.
         classifier: Its network at one operating point.
         test_time_augmentation: Whether every answer says how far small changes move it.
+        batch_size: Radiographs in a run that were measured to be quickest; None where nothing was measured.
 
     Args:
         classifier: The network that answers.
         test_time_augmentation: See `load`.
+        batch_size: See above.
     """
 
-    def __init__(self, classifier: "Classifier", *, test_time_augmentation: bool = False) -> None:
+    def __init__(
+        self, classifier: "Classifier", *, test_time_augmentation: bool = False, batch_size: int | None = None
+    ) -> None:
         self.bundle = classifier.bundle
         self.classifier = classifier
         self.test_time_augmentation = test_time_augmentation
+        self.batch_size = batch_size
 
     def predict(self, source: "str | os.PathLike[str] | bytes | NDArray[Any] | Radiograph") -> "Answer":
         """Answer one radiograph.
@@ -95,7 +101,7 @@ class Model:
         answer = Answer(radiograph, prediction, self.bundle, warnings)
         if not self.test_time_augmentation or answer.refusal:
             return answer
-        from cxr_edge.prediction.classifier import spread
+        from cxr_edge.prediction.variants import spread
 
         return replace(answer, spread=spread(self.classifier, prediction.input, prediction))
 
@@ -141,11 +147,15 @@ def load(
     *,
     provider: "Provider" = "auto",
     threads: int | None = None,
-    precision: str = "fp32",
+    precision: str = "auto",
     operating_point: str | None = None,
+    unsure: bool = True,
+    prevalence: float | None = None,
     test_time_augmentation: bool = False,
     gate: bool = True,
     spinning: bool = True,
+    exact_labels: bool | None = None,
+    use: "Use" = "single",
 ) -> Model:
     """Load a bundle.
 
@@ -153,12 +163,19 @@ def load(
         bundle: Its folder; None takes the one that comes with the package.
         provider: See `open_session`.
         threads: Threads for one inference; None takes every core this process may use.
-        precision: ``fp32`` or, where the bundle has it, ``int8``.
+        precision: ``fp32``; ``int8`` where the bundle has it; ``bf16`` where the processor and OpenVINO do; ``auto``
+            takes what ``cxr-edge tune`` chose for this machine, and fp32 where nothing was chosen.
         operating_point: Name of a threshold in the bundle; None takes its default.
+        unsure: Whether ``UNSURE`` is an answer between the two thresholds; False decides for the nearer one.
+        prevalence: The share of the positive label among the patients at hand, between 0 and 1: probabilities are
+            re-weighed to it, labels stay. None leaves the prevalence that the bundle states.
         test_time_augmentation: Whether every answer carries its `Spread` over thirteen small changes of the input;
             an answer then costs about fourteen times as much.
         gate: Whether what is no chest radiograph is refused, where the bundle can tell.
         spinning: See `open_session`.
+        exact_labels: Whether an answer whose label fp32 could turn is computed again in fp32; None does so where
+            ``auto`` chose another precision.
+        use: What ``auto`` looks for: see `cxr_edge.runtime.tuning.Use`.
 
     Returns:
         The model, ready to predict.
@@ -166,28 +183,37 @@ def load(
     Raises:
         BundleError: The bundle is missing or was changed.
         ProviderError: The provider was asked for and does not start.
-        UsageError: The bundle has no such precision or operating point, or ``threads`` is out of bounds.
+        UsageError: The bundle has no such precision or operating point, ``threads`` or ``prevalence`` is out of
+            bounds, or the bundle does not state the prevalence that it was calibrated at.
     """
     with ThreadPoolExecutor(2) as pool:
         # Hashing the bundle and loading the network need no interpreter: the libraries are imported meanwhile.
         opening = pool.submit(Bundle.open, bundle)
         from cxr_edge.prediction.classifier import Classifier  # with NumPy and ONNX Runtime
+        from cxr_edge.runtime.tuning import choose
 
-        loading = pool.submit(
-            lambda: Classifier(
-                opening.result(),
-                provider=provider,
-                threads=threads,
-                precision=precision,
+        def open_chosen() -> Model:
+            found = opening.result()
+            choice = choose(found, provider=provider, precision=precision, threads=threads, use=use)
+            classifier = Classifier(
+                found,
+                provider=choice.provider,
+                threads=choice.threads,
+                precision=choice.precision,
                 operating_point=operating_point,
+                unsure=unsure,
+                prevalence=prevalence,
                 gate=gate,
                 spinning=spinning,
+                exact_labels=choice.exact_labels if exact_labels is None else exact_labels,
+                reason=choice.reason,
             )
-        )
+            return Model(classifier, test_time_augmentation=test_time_augmentation, batch_size=choice.batch_size)
+
+        loading = pool.submit(open_chosen)
         for module in ("reading.decode", "prediction.preprocess", "prediction.gate"):  # with OpenCV
             import_module(f"cxr_edge.{module}")
-        classifier = loading.result()
-    return Model(classifier, test_time_augmentation=test_time_augmentation)
+        return loading.result()
 
 
 def _not_finite(radiograph: "Radiograph", image: "NDArray[np.float32]") -> InputError:

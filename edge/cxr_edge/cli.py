@@ -18,6 +18,7 @@ from cxr_edge.commands.explain import explain
 from cxr_edge.commands.predict import predict
 from cxr_edge.commands.report import report, schema
 from cxr_edge.commands.scan import scan
+from cxr_edge.commands.tune import tune
 from cxr_edge.errors import CxrEdgeError, OutputError
 from cxr_edge.text import printable
 
@@ -36,6 +37,7 @@ app.command()(explain)
 app.command()(scan)
 app.command()(report)
 app.command()(bench)
+app.command()(tune)
 app.command()(verify)
 app.command()(doctor)
 app.command()(schema)

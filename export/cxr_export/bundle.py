@@ -28,8 +28,8 @@ from cxr_edge.errors import CxrEdgeError, UsageError
 from cxr_edge.runtime.reference import GOLDEN_FILE, Outputs, ReferenceInputs, read_reference
 from cxr_edge.runtime.self_test import Comparison, compare, compute_outputs, self_test
 from cxr_edge.runtime.sessions import onnxruntime
-from cxr_export.card import Dataset, dataset_of, model_card
-from cxr_train.dataset import LABELS, find_samples, noise, read_images, spread
+from cxr_export.card import model_card
+from cxr_train.dataset import LABELS, Dataset, dataset_of, find_samples, noise, read_images, spread
 from cxr_train.runs import write_json
 from cxr_train.split import SPLIT_FILE
 

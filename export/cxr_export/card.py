@@ -4,93 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
-from cxr_edge.bundle.bundle import Bundle
-from cxr_edge.bundle.manifest import Manifest, Scope, ScopeDetector
-from cxr_edge.errors import BundleError, UsageError
+from cxr_edge.bundle.manifest import Manifest, OperatingPoint, ScopeDetector
+from cxr_train.dataset import Dataset
 
-_NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "ece": "ECE", "brier": "Brier"}
+_NAMES = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "f1": "F1",
+    "ece": "ECE",
+    "brier": "Brier",
+    "missed": "positives called negative (Wilson's interval)",
+    "false_alarms": "negatives called positive (Wilson's interval)",
+    "unsure": "UNSURE, of all (Wilson's interval)",
+}
 _VERDICTS = {True: "met", False: "**missed**", None: ""}
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A set of labelled radiographs.
-
-    Attributes:
-        name: What it is called.
-        licence: Under which terms it may be used.
-        citation: What its authors ask to be cited.
-        population: Whose radiographs these are.
-        labelling: Who called them normal or pneumonia, and from what.
-        scope: The limits of the population that DICOM files can be held against; None sets none.
-    """
-
-    name: str
-    licence: str
-    citation: str
-    population: str
-    labelling: str
-    scope: Scope | None = None
-
-    @classmethod
-    def read(cls, path: Path) -> Dataset:
-        """Reads a JSON file with exactly the fields above; ``scope`` may be left out.
-
-        Raises:
-            UsageError: The file cannot be read or says something else.
-        """
-        names = [field.name for field in fields(cls)]
-        try:
-            values = json.loads(path.read_text("utf-8"))
-            scope = values.pop("scope", None)
-            return cls(**values, scope=None if scope is None else Scope(**scope))
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise UsageError(
-                f"{path}: {error}; expected a JSON object with {', '.join(names)}: all text, but scope an object with"
-                f" {', '.join(Scope.__struct_fields__)}, all lists"
-            ) from error
-
-    def to_json(self) -> dict[str, str]:
-        """The manifest's ``data``: all but the scope, which has its own place there."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "scope"}
-
-
-KERMANY = Dataset(
-    name="Labeled Optical Coherence Tomography (OCT) and Chest X-Ray Images for Classification, version 2",
-    licence="CC BY 4.0",
-    citation=(
-        "Kermany D, Goldbaum M, Cai W, et al. Identifying Medical Diagnoses and Treatable Diseases by Image-Based "
-        "Deep Learning. Cell 172(5):1122-1131, 2018. Data: Mendeley Data, doi:10.17632/rscbjbr9sj.2"
-    ),
-    population="children of 1 to 5 years, one hospital (Guangzhou Women and Children's Medical Center), AP view",
-    labelling=(
-        "read from the radiograph alone by two physicians, test images also by a third; neither microbiology nor "
-        "clinical follow-up stands behind the labels"
-    ),
-    scope=Scope(ages=[1, 5], views=["AP"], body_parts=["CHEST", "THORAX", "LUNG"]),
-)
-
-
-def dataset_of(bundle: Bundle) -> Dataset:
-    """What a bundle says it was trained on.
-
-    Raises:
-        BundleError: The manifest lacks a part of it.
-    """
-    try:
-        return Dataset(**bundle.manifest.data, scope=bundle.manifest.scope)
-    except TypeError as error:
-        raise BundleError(f"{bundle.folder}: manifest.json: data: {error}; export the bundle again") from error
 
 
 def model_card(manifest: Manifest, dataset: Dataset) -> str:
     """The card of a bundle in Markdown; every figure comes from the manifest."""
     training, calibration = manifest.training, manifest.calibration
-    features, spec = manifest.features, manifest.input
+    features, spec, points = manifest.features, manifest.input, manifest.operating_points
+    negative = next(label for label in manifest.labels if label != manifest.positive)
     return f"""# {manifest.name} {manifest.version}
 
 Calls a frontal chest radiograph {" or ".join(manifest.labels)} and explains the answer.
@@ -119,21 +55,22 @@ Meant for radiographs like those it was trained on: {dataset.population}.
 {_metrics(training["metrics"])}{_audit(manifest)}
 ## Calibration and operating points
 probability = sigmoid({calibration.scale:.4f} · log-odds + {calibration.bias:.4f}) ({calibration.method}), chosen on
-{calibration.chosen_on}. {manifest.positive} is called from the threshold on.
+{calibration.chosen_on}.{_prevalence(manifest)}
 
-| operating point | threshold | criterion | recall there | specificity there |
+| operating point | {negative} below | {manifest.positive} from | promised | recall, specificity there |
 |---|---|---|---|---|
 {_points(manifest)}
 
-Recall and specificity in this table are those of the images the thresholds were chosen on
-({manifest.operating_points.points[manifest.operating_points.default].chosen_on}), not of new ones.
+Between the two thresholds the answer is UNSURE. Recall and specificity count it as {manifest.positive}; they are those
+of the images that the thresholds were chosen on ({points.points[points.default].chosen_on}), not of new ones.
+{_criteria(manifest)}
 {_int8(manifest)}{_gate(manifest)}{_lungs(manifest)}
 ## Limits
 - Whose radiographs: {dataset.population}. Nothing is known about other ages, hospitals or devices.
 {_scope(manifest)}
 - Labels: {dataset.labelling}.
 - Two classes: other diseases{_images(manifest)} get one of the two labels too.
-- A probability is calibrated at equal prevalence of both classes on images like those above.
+- A probability is calibrated on images like those above.
 - Saliency maps show what moves the network's answer. They do not localise disease, and a plausible map is no proof
   of a right answer (Arun et al. 2021; Saporta et al. 2022).
 
@@ -175,6 +112,10 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
             if figure["value"] is not None:
                 value, low, high = figure["value"], figure["low"], figure["high"]
                 out.append(f"| {_NAMES.get(name, name)} | {value:.4f} | {low:.4f} to {high:.4f} |")
+        for name, figure in result.get("decided", {}).items():
+            out.append(f"| {_NAMES[name]} | {figure['value']:.4f} | {figure['low']:.4f} to {figure['high']:.4f} |")
+        if at := result.get("ece_at_prevalence"):
+            out.append(f"| ECE at a prevalence of {at['prevalence']:.3f} | {at['ece']:.4f} | |")
         out.append("")
     return "\n".join(out)
 
@@ -226,12 +167,32 @@ def _estimate(figure: Mapping[str, float | None]) -> str:
     return "not measured" if value is None else f"{value:.4f} ({low:.4f} to {high:.4f})"
 
 
+def _prevalence(manifest: Manifest) -> str:
+    stated = manifest.calibration.prevalence
+    if stated is None:
+        return " It holds at equal prevalence of both classes."
+    return f"\nIt takes for granted that {stated:.1%} of the patients have {manifest.positive}; see `--prevalence`."
+
+
 def _points(manifest: Manifest) -> str:
     return "\n".join(
         f"| {name}{' (default)' if name == manifest.operating_points.default else ''} | {point.threshold:.4f} "
-        f"| {point.criterion} | {point.recall:.4f} | {point.specificity:.4f} |"
+        f"| {point.upper:.4f} | {_promise(point)} | {point.recall:.4f}, {point.specificity:.4f} |"
         for name, point in manifest.operating_points.points.items()
     )
+
+
+def _promise(point: OperatingPoint) -> str:
+    if not point.guarantee:
+        return "nothing"
+    missed, alarms = point.guarantee["missed_at_most"], point.guarantee["false_alarms_at_most"]
+    return (
+        f"with {point.guarantee['confidence']:.0%} confidence at most {missed:.1%} missed, {alarms:.1%} called in error"
+    )
+
+
+def _criteria(manifest: Manifest) -> str:
+    return "\n".join(f"- {name}: {point.criterion}." for name, point in manifest.operating_points.points.items())
 
 
 def _images(manifest: Manifest) -> str:

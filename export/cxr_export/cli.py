@@ -1,4 +1,4 @@
-"""``cxr-export``: bundle, verify, quantize, calibrate, gate, scope, lungs, layercam, split, upgrade and card."""
+"""``cxr-export``: bundle, verify, quantize, losses, calibrate, gate, scope, lungs, layercam, split, upgrade, card."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def bundle(
 ) -> None:
     """Convert a trained network and its Grad-CAM to ONNX, with a manifest and a model card."""
     from cxr_export.bundle import check_replaceable, write_bundle
-    from cxr_export.card import KERMANY, Dataset
+    from cxr_train.dataset import KERMANY, Dataset
 
     # What is quick to refuse comes before TensorFlow is loaded.
     check_replaceable(out, force=force)
@@ -86,6 +86,18 @@ def quantize(
     from cxr_export.int8 import quantize_bundle
 
     _say(quantize_bundle(_open(bundle), data=data, split=split).to_json())
+
+
+@app.command()
+def losses(
+    bundle: BundleFolder,
+    data: Annotated[Path, typer.Option(help="The Kaggle folder: measured on its --split.")],
+    split: Split = "test",
+) -> None:
+    """Measure what every precision that runs here costs against fp32, and state it as the bound to keep to."""
+    from cxr_export.losses import measure_losses
+
+    _say(measure_losses(_open(bundle), data=data, split=split))
 
 
 @app.command()

@@ -27,6 +27,15 @@ EXCEPTIONS = {
     "JSON explain explanation.files: array, now object": "schema 2 gives each file its hash, as scan does",
     "JSON explain explanation.files[]": "the same",
     "commands explain --superpixels default: None, now 30": "the same default, stated",
+    **dict.fromkeys(
+        (
+            f"commands {command} --precision {what}"
+            for command in ("predict", "explain", "scan")
+            for what in ("default: fp32, now auto", "metavar: fp32|int8, now auto|fp32|int8|bf16")
+        ),
+        "auto is fp32 until cxr-edge tune has measured, and keeps the labels of fp32",
+    ),
+    "commands predict argument paths required: True, now False": "names may come from --files-from instead",
 }
 # Objects whose keys are data: a package, a provider, an instruction set, a name in a bundle.
 OPEN = {"facts", "packages"}

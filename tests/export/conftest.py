@@ -10,9 +10,8 @@ from small import DATA, SIZE, small_network, write_run
 
 from cxr_edge.bundle.bundle import Bundle
 from cxr_export.bundle import write_bundle
-from cxr_export.card import KERMANY
 from cxr_export.convert import Exportable
-from cxr_train.dataset import find_samples, read_images
+from cxr_train.dataset import KERMANY, find_samples, read_images
 
 
 @pytest.fixture(scope="session")

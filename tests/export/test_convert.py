@@ -9,9 +9,9 @@ import pytest
 from small import DATA, SIZE, small_network, write_run
 
 from cxr_export.bundle import verify, write_bundle
-from cxr_export.card import KERMANY
 from cxr_export.convert import OPSET, Exportable, classifier_graph, gradcam_graph
 from cxr_export.edits import ConversionError
+from cxr_train.dataset import KERMANY
 from cxr_train.network import build_network
 from cxr_train.runs import RunError
 

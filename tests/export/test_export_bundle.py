@@ -14,8 +14,8 @@ from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.runtime.self_test import self_test
 from cxr_export import bundle as module
 from cxr_export.bundle import ParityError, changing, check_replaceable, verify, write_bundle
-from cxr_export.card import KERMANY, dataset_of
 from cxr_export.convert import Exportable
+from cxr_train.dataset import KERMANY, dataset_of
 
 
 def test_a_bundle_holds_every_file_and_passes_its_own_test(bundle):
@@ -91,7 +91,7 @@ def test_the_model_card_states_data_command_figures_and_limits(bundle, network):
         assert expected in card
     assert "| AUROC | 0.9000 | 0.8000 to 1.0000 |" in card
     assert "| recall |" not in card  # it was not a number
-    assert "| balanced (default) | 0.5000 | by hand | 0.9000 | 0.8000 |" in card
+    assert "| balanced (default) | 0.5000 | 0.5000 | nothing | 0.9000, 0.8000 |" in card
     assert '"unreadable": 2' in card
     assert "PatientAge (0010,1010): 1 to 5; ViewPosition (0018,5101): AP; BodyPartExamined" in card
     assert "int8" not in card

@@ -1,21 +1,30 @@
-"""From log-odds to a probability that means what it says, and the thresholds put on it; both chosen on validation."""
+"""From log-odds to a probability that means what it says, and the thresholds put on it; both chosen on validation.
+
+Every label is believed. A threshold promises something of further patients like those it was chosen on, whatever the
+distribution of their scores: the order statistics of n patients bound a share of all patients with a stated confidence
+(the distribution-free tolerance limits of Wilks 1941, equation 5; class by class, as Mondrian conformal predictors do,
+Vovk et al. 2005, section 4.5).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_curve
 
 from cxr_edge.bundle.manifest import Calibration, OperatingPoint
 from cxr_train.dataset import Images
 from cxr_train.perturbations import variants
 
 Floats = NDArray[np.float64]
+CONFIDENCE = 0.95
+RISKS = (0.05, 0.02, 0.1)
+"""Largest share of patients with a wrong answer, for each operating point; the first is the default's."""
 SMALLEST_SCALE = 1e-3
 """Of a network that tells the classes apart no better than chance: all its probabilities are then near one half."""
 
@@ -25,134 +34,128 @@ def calibrated(calibration: Calibration, logodds: NDArray[np.floating]) -> Float
     return np.asarray(1 / (1 + np.exp(-(calibration.scale * np.asarray(logodds, np.float64) + calibration.bias))))
 
 
-def fit_temperature(logodds: NDArray[np.floating], labels: NDArray[np.int32], *, chosen_on: str) -> Calibration:
-    """The temperature (Guo et al. 2017) with the least log loss; of several variants, that of the least certain one.
+def fit_calibration(
+    logodds: NDArray[np.floating], labels: NDArray[np.int32], *, chosen_on: str, prevalence: float | None = None
+) -> Calibration:
+    """Scale and bias with the least log loss (Platt 2000); of several variants, those of the least certain one.
 
     Other hospitals' habits are not known beforehand, but they will hardly make the network surer than it is of the
-    variant that suits it least (the worst case over groups, Sagawa et al. 2020). Both classes count the same, so that
-    it does not lean on how many images of each there were.
+    variant that suits it least (the worst case over groups, Sagawa et al. 2020).
 
     Args:
         logodds: [N], or [V, N] for V variants of the same N images; uncalibrated.
         labels: int32 [N].
         chosen_on: What the images are, for the record.
+        prevalence: The share of PNEUMONIA that the probability takes for granted; None takes that of the images.
     """
-    model = LogisticRegression(C=np.inf, fit_intercept=False, class_weight="balanced", max_iter=1000)
-    variants = np.atleast_2d(np.asarray(logodds, np.float64))
-    scale = min(float(model.fit(variant[:, None], labels).coef_[0, 0]) for variant in variants)
-    return Calibration("temperature", max(scale, SMALLEST_SCALE), 0.0, chosen_on)
+    share = float(labels.mean())
+    prevalence = share if prevalence is None else prevalence
+    weights = np.where(labels == 1, prevalence / share, (1 - prevalence) / (1 - share))
+    fitted = []
+    for variant in np.atleast_2d(np.asarray(logodds, np.float64)):
+        model = LogisticRegression(C=np.inf, max_iter=1000).fit(variant[:, None], labels, sample_weight=weights)
+        fitted.append((float(model.coef_[0, 0]), float(model.intercept_[0])))
+    scale, bias = min(fitted)
+    if scale < SMALLEST_SCALE:
+        scale, bias = SMALLEST_SCALE, float(np.log(prevalence / (1 - prevalence)))
+    return Calibration("Platt scaling", scale, bias, chosen_on, prevalence)
 
 
-def label_trust(logodds: NDArray[np.floating], labels: NDArray[np.int32]) -> Floats:
-    """How likely each PNEUMONIA label is true, float64 [N] in 0..1; NORMAL labels are believed.
+def tolerated(patients: int, risk: float) -> int | None:
+    """How many of ``patients`` may be on the wrong side of a limit for at most ``risk`` of all patients to be there.
 
-    Some radiographs of the Kermany training set are labelled PNEUMONIA and look entirely clear; two of 437 are enough
-    to decide a recall of 99.4 %. The scores of the PNEUMONIA labels are taken for a mixture of true ones and of some
-    that follow the NORMAL labels' distribution; the mixing share comes from expectation maximisation. Both
-    distributions are Student's t with 4 degrees of freedom, placed by the quartiles, which a few wrong labels do not
-    move (Lange, Little and Taylor 1989).
-
-    Args:
-        logodds: [N].
-        labels: int32 [N].
+    It is the largest k with P(Binomial(patients, risk) ≤ k) ≤ 1 - `CONFIDENCE`; None where even 0 is too many, because
+    there are too few patients to promise so much.
     """
-    trust = np.ones(len(labels))
-    positive = labels == 1
-    scores = np.asarray(logodds, np.float64)
-    true, wrong = (
-        _robust_t(scores[positive]).pdf(scores[positive]),
-        _robust_t(scores[~positive]).pdf(scores[positive]),
-    )
-    share = 0.01
-    for _ in range(200):
-        mistaken = share * wrong / (share * wrong + (1 - share) * true)
-        share = float(mistaken.mean())
-    trust[positive] = 1 - mistaken
-    return trust
+    k = int(stats.binom.ppf(1 - CONFIDENCE, patients, risk))
+    k -= stats.binom.cdf(k, patients, risk) > 1 - CONFIDENCE
+    return k if k >= 0 else None
+
+
+def promised(patients: int, wrong: int) -> float:
+    """The share of all patients that is on the wrong side at most, where ``wrong`` of some are (Clopper-Pearson)."""
+    return float(stats.beta.ppf(CONFIDENCE, wrong + 1, patients - wrong)) if wrong < patients else 1.0
 
 
 def operating_points(
-    probability: Floats,
-    labels: NDArray[np.int32],
-    *,
-    chosen_on: str,
-    recall: float = 0.994,
-    trust: Floats | None = None,
+    probability: Floats, labels: NDArray[np.int32], patients: Sequence[str], *, chosen_on: str
 ) -> dict[str, Any]:
-    """Thresholds for a recall of 99.4 %, for Youden's index and for a specificity of 95 %, in the manifest's form.
+    """Two thresholds for each of `RISKS`, in the manifest's form, named by the recall that they promise.
 
-    A threshold lies half way, in log-odds, between the last score it must include and the next below. The recall and
-    specificity in the record are those by the labels as they stand.
+    Below ``threshold`` the label is NORMAL: it lies as high as it may for at most a share ``risk`` of the PNEUMONIA
+    patients to fall below it. From ``certain_from`` on the label is PNEUMONIA: it lies as high as it may for all but a
+    share ``risk`` of the PNEUMONIA radiographs to be decided, and no lower than it must for at most ``risk`` of the
+    NORMAL patients to reach it. Between the two the answer is unsure. A patient with several radiographs counts by the
+    one that is furthest on the wrong side.
 
     Args:
-        probability: float64 [N], or [V, N] for V variants of the same N images; calibrated.
+        probability: float64 [N], calibrated.
         labels: int32 [N].
+        patients: Who each image shows.
         chosen_on: What the images are, for the record.
-        recall: What the default point must reach.
-        trust: Weight of each image, [N], from `label_trust`; None believes every label.
     """
-    variants = np.atleast_2d(probability)
-    scores, truth = variants.ravel(), np.tile(labels, len(variants))
-    trusted = np.ones(len(labels)) if trust is None else trust
-    false_rate, true_rate, thresholds = roc_curve(
-        truth, scores, sample_weight=np.tile(trusted, len(variants)), drop_intermediate=False
-    )
-    mistaken = 1 - trusted[labels == 1].mean()
-    note = f", {100 * mistaken:.1f} % of the PNEUMONIA labels being taken for wrong" if trust is not None else ""
-    choices = {
-        f"recall-{100 * recall:g}": (
-            int(np.argmax(true_rate >= recall)),
-            f"recall of at least {100 * recall:g} %",
-        ),
-        "youden": (int(np.argmax(true_rate - false_rate)), "largest recall + specificity (Youden 1950)"),
-        "specificity-95": (int(np.flatnonzero(false_rate <= 0.05)[-1]), "specificity of at least 95 %"),
-    }
+    lowest = _by_patient(probability[labels == 1], [p for p, y in zip(patients, labels, strict=True) if y == 1], min)
+    highest = _by_patient(probability[labels == 0], [p for p, y in zip(patients, labels, strict=True) if y == 0], max)
     points = {}
-    for name, (row, criterion) in choices.items():
-        threshold = _between(thresholds, row)
-        called = scores >= threshold
+    for risk in RISKS:
+        missed, alarms = (tolerated(len(each), risk) or 0 for each in (lowest, highest))
+        threshold = _limit(lowest, missed)
+        needed = 1 - _limit(1 - highest[::-1], alarms)
+        certain = max(threshold, needed, float(np.quantile(probability[labels == 1], risk)))
+        called = probability >= threshold
+        recall = 1 - promised(len(lowest), missed)
+        name = f"recall-{np.floor(100 * recall + 1e-9):.0f}"
         points[name] = OperatingPoint(
             threshold,
-            criterion + note,
+            f"at most {missed} of {len(lowest)} PNEUMONIA patients below it; unsure up to where {100 * risk:g} % of"
+            f" their radiographs are undecided, and at most {alarms} of {len(highest)} NORMAL patients lie above",
             chosen_on,
-            float(called[truth == 1].mean()),
-            float(1 - called[truth == 0].mean()),
+            float(called[labels == 1].mean()),
+            float(1 - called[labels == 0].mean()),
+            certain,
+            {
+                "confidence": CONFIDENCE,
+                "missed_at_most": promised(len(lowest), missed),
+                "false_alarms_at_most": promised(len(highest), int((highest >= certain).sum())),
+                "patients": {"PNEUMONIA": len(lowest), "NORMAL": len(highest)},
+                "of": "further patients of whom these are a random sample",
+            },
         ).to_json()
     return {"default": next(iter(points)), "points": points}
 
 
 def choose(score: Callable[[NDArray[np.uint8]], NDArray[np.float32]], images: Images) -> dict[str, Any]:
-    """Chooses the temperature and the operating points of any network.
+    """Chooses the calibration and the operating points of any network.
 
     Args:
         score: Images uint8 [N, H, W] → uncalibrated log-odds [N].
-        images: Radiographs of patients that it did not learn from; perturbed copies are made of them.
+        images: Radiographs of patients that it did not learn from; perturbed copies are made of them for the
+            calibration alone.
 
     Returns:
         ``calibration`` and ``operating_points``, in the manifest's form.
     """
     scores = np.stack([score(pixels) for pixels in variants(images.pixels)])
-    copies = len(scores) - 1
-    chosen_on = f"{len(images.samples)} radiographs of held-out training patients and {copies} perturbed copies of each"
-    calibration = fit_temperature(scores, images.labels, chosen_on=chosen_on)
-    points = operating_points(
-        calibrated(calibration, scores),
-        images.labels,
-        chosen_on=chosen_on,
-        trust=label_trust(scores.mean(axis=0), images.labels),
-    )
+    chosen_on = f"{len(images.samples)} radiographs of {len(set(images.patients))} held-out training patients"
+    copies = f", and {len(scores) - 1} perturbed copies of each"
+    calibration = fit_calibration(scores, images.labels, chosen_on=chosen_on + copies)
+    points = operating_points(calibrated(calibration, scores[0]), images.labels, images.patients, chosen_on=chosen_on)
     return {"calibration": calibration.to_json(), "operating_points": points}
 
 
-def _robust_t(scores: Floats, *, freedom: float = 4.0) -> Any:
-    low, middle, high = np.percentile(scores, [25, 50, 75])
-    return stats.t(freedom, middle, max(high - low, 1e-6) / (2 * stats.t.ppf(0.75, freedom)))
+def _by_patient(probability: Floats, patients: Sequence[str], worst: Callable[[list[float]], float]) -> Floats:
+    """One probability a patient, in ascending order."""
+    of: dict[str, list[float]] = defaultdict(list)
+    for name, value in zip(patients, probability, strict=True):
+        of[name].append(float(value))
+    return np.sort([worst(values) for values in of.values()])
 
 
-def _between(thresholds: Floats, row: int) -> float:
-    here = min(thresholds[row], 1 - 1e-9)
-    below = thresholds[row + 1] if row + 1 < len(thresholds) else here
-    return float(_sigmoid((_logit(here) + _logit(below)) / 2))
+def _limit(ascending: Floats, below: int) -> float:
+    """A probability that exactly ``below`` of some lie under, half way to the next in log-odds; ties lie above."""
+    first = _logit(ascending[min(below, len(ascending) - 1)])
+    under = ascending[ascending < ascending[min(below, len(ascending) - 1)]]
+    return float(_sigmoid((first + _logit(under[-1])) / 2 if len(under) else first - 1e-6))
 
 
 def _logit(p: float) -> float:

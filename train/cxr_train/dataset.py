@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.errors import InputError, UsageError
+from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.bundle.manifest import Scope
+from cxr_edge.errors import BundleError, InputError, UsageError
 from cxr_edge.prediction.preprocess import to_input
 from cxr_edge.reading.decode import read_radiograph
 from cxr_edge.reading.discovery import Discovery
@@ -180,3 +183,74 @@ def read_masks(samples: Sequence[Sample], masks: Path, *, height: int = 224, wid
 def noise(count: int, *, size: tuple[int, int], seed: int = 0) -> NDArray[np.float32]:
     """White noise in whole grey levels, float32 [count, height, width] in 0..255."""
     return np.random.default_rng(seed).integers(0, 256, (count, *size)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A set of labelled radiographs.
+
+    Attributes:
+        name: What it is called.
+        licence: Under which terms it may be used.
+        citation: What its authors ask to be cited.
+        population: Whose radiographs these are.
+        labelling: Who called them normal or pneumonia, and from what.
+        scope: The limits of the population that DICOM files can be held against; None sets none.
+    """
+
+    name: str
+    licence: str
+    citation: str
+    population: str
+    labelling: str
+    scope: Scope | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Dataset:
+        """Reads a JSON file with exactly the fields above; ``scope`` may be left out.
+
+        Raises:
+            UsageError: The file cannot be read or says something else.
+        """
+        names = [field.name for field in fields(cls)]
+        try:
+            values = json.loads(path.read_text("utf-8"))
+            scope = values.pop("scope", None)
+            return cls(**values, scope=None if scope is None else Scope(**scope))
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"{path}: {error}; expected a JSON object with {', '.join(names)}: all text, but scope an object with"
+                f" {', '.join(Scope.__struct_fields__)}, all lists"
+            ) from error
+
+    def to_json(self) -> dict[str, str]:
+        """The manifest's ``data``: all but the scope, which has its own place there."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "scope"}
+
+
+KERMANY = Dataset(
+    name="Labeled Optical Coherence Tomography (OCT) and Chest X-Ray Images for Classification, version 2",
+    licence="CC BY 4.0",
+    citation=(
+        "Kermany D, Goldbaum M, Cai W, et al. Identifying Medical Diagnoses and Treatable Diseases by Image-Based "
+        "Deep Learning. Cell 172(5):1122-1131, 2018. Data: Mendeley Data, doi:10.17632/rscbjbr9sj.2"
+    ),
+    population="children of 1 to 5 years, one hospital (Guangzhou Women and Children's Medical Center), AP view",
+    labelling=(
+        "read from the radiograph alone by two physicians, test images also by a third; neither microbiology nor "
+        "clinical follow-up stands behind the labels"
+    ),
+    scope=Scope(ages=[1, 5], views=["AP"], body_parts=["CHEST", "THORAX", "LUNG"]),
+)
+
+
+def dataset_of(bundle: Bundle) -> Dataset:
+    """What a bundle says it was trained on.
+
+    Raises:
+        BundleError: The manifest lacks a part of it.
+    """
+    try:
+        return Dataset(**bundle.manifest.data, scope=bundle.manifest.scope)
+    except TypeError as error:
+        raise BundleError(f"{bundle.folder}: manifest.json: data: {error}; export the bundle again") from error

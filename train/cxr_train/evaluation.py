@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from cxr_edge.bundle.bundle import Bundle
-from cxr_edge.bundle.manifest import Calibration
+from cxr_edge.bundle.manifest import Calibration, OperatingPoint
 from cxr_edge.errors import UsageError
 from cxr_edge.prediction.classifier import Classifier
 from cxr_train.calibration import calibrated, choose
 from cxr_train.dataset import LABELS, SPLITS, Images, Sample, count_samples, find_samples, read_images
-from cxr_train.metrics import measure
+from cxr_train.metrics import bootstrapped, by_group, confusion, decided, expected_calibration_error, figures
 from cxr_train.plots import evaluation_figures
 from cxr_train.runs import CALIBRATION_FILE, METRICS_FILE, Run, read_json, write_json
 from cxr_train.split import Split, derive_split, describe_misfit, split_of_bundle
@@ -120,6 +120,53 @@ def evaluate_split(*, run: Path, data: Path, split: str) -> None:
     if seen:
         _warn(f"{seen} of {len(samples)} radiographs are of patients that the network learned from")
     _report(evaluate(opened, read(samples, split, size=opened.network.input_shape[1:]), split=split), split)
+
+
+def measure(
+    scores: NDArray[np.float32], images: Images, chosen: Mapping[str, Any], *, resamples: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """Measures log-odds against the truth at the default operating point.
+
+    Args:
+        scores: Uncalibrated log-odds of PNEUMONIA, [N].
+        images: What they were given for.
+        chosen: ``calibration`` and ``operating_points``, from `choose`.
+        resamples: Bootstrap samples.
+        seed: Of the bootstrap.
+
+    Returns:
+        The figures of one split as they stand in ``metrics.json``.
+    """
+    name = chosen["operating_points"]["default"]
+    point = OperatingPoint(**chosen["operating_points"]["points"][name])
+    threshold, calibration = point.threshold, Calibration(**chosen["calibration"])
+    labels, probability = images.labels, calibrated(calibration, scores)
+    estimates = bootstrapped(labels, probability, images.patients, threshold, resamples=resamples, seed=seed)
+    counts = dict(count_samples(images.samples))
+    return {
+        "patients": counts.pop("patients"),
+        "images": counts,
+        "operating_point": name,
+        "threshold": threshold,
+        "metrics": {key: estimate.to_json() for key, estimate in estimates.items()},
+        "certain_from": point.upper,
+        "decided": {key: each.to_json() for key, each in decided(labels, probability, threshold, point.upper).items()},
+        "ece_at_prevalence": None
+        if calibration.prevalence is None
+        else {
+            "prevalence": calibration.prevalence,
+            "ece": expected_calibration_error(labels, probability, prevalence=calibration.prevalence),
+        },
+        "confusion": confusion(labels, probability, threshold).tolist(),
+        "interval": f"95 %, {resamples} bootstrap samples of patients, seed {seed}",
+        "by_family": by_group(
+            [sample.family for sample in images.samples],
+            lambda rows: {
+                "images": int(rows.sum()),
+                "accuracy": figures(labels[rows], probability[rows], threshold)["accuracy"],
+            },
+        ),
+    }
 
 
 def read(samples: Sequence[Sample], name: str, *, size: tuple[int, int] = (224, 224)) -> Images:

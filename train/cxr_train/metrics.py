@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from cxr_edge.bundle.manifest import Calibration
-from cxr_train.calibration import Floats, calibrated
-from cxr_train.dataset import Images, count_samples
+from cxr_train.calibration import Floats
 
 _BINS = 15  # of the calibration error
 
@@ -35,10 +33,44 @@ class Estimate:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
-def expected_calibration_error(labels: NDArray[np.int32], probability: Floats) -> float:
-    """Mean gap between stated and observed share of PNEUMONIA over bins of equal width (Naeini et al. 2015)."""
+def expected_calibration_error(
+    labels: NDArray[np.int32], probability: Floats, *, prevalence: float | None = None
+) -> float:
+    """Mean gap between stated and observed share of PNEUMONIA over bins of equal width (Naeini et al. 2015).
+
+    Args:
+        labels: int32 [N].
+        probability: float64 [N], 0..1.
+        prevalence: The share of PNEUMONIA that the images are weighted to; None leaves them as they are.
+    """
+    weights, share = np.ones(len(labels)), labels.mean()
+    if prevalence is not None and 0 < share < 1:
+        weights = np.where(labels == 1, prevalence / share, (1 - prevalence) / (1 - share))
     place = np.minimum((probability * _BINS).astype(int), _BINS - 1)
-    return float(np.abs(np.bincount(place, probability - labels, _BINS)).sum() / len(labels))
+    return float(np.abs(np.bincount(place, weights * (probability - labels), _BINS)).sum() / weights.sum())
+
+
+def decided(
+    labels: NDArray[np.int32], probability: Floats, threshold: float, certain_from: float
+) -> dict[str, Estimate]:
+    """What the labels NORMAL, UNSURE and PNEUMONIA come to, each share with Wilson's interval.
+
+    Args:
+        labels: int32 [N], 1 for PNEUMONIA.
+        probability: float64 [N].
+        threshold: NORMAL below it.
+        certain_from: PNEUMONIA from it on.
+
+    Returns:
+        ``missed``: PNEUMONIA called NORMAL, of all PNEUMONIA; ``false_alarms``: NORMAL called PNEUMONIA, of all NORMAL;
+        ``unsure``: of all.
+    """
+    below, above = probability < threshold, probability >= certain_from
+    return {
+        "missed": proportion(int(below[labels == 1].sum()), int((labels == 1).sum())),
+        "false_alarms": proportion(int(above[labels == 0].sum()), int((labels == 0).sum())),
+        "unsure": proportion(int((~below & ~above).sum()), len(labels)),
+    }
 
 
 def figures(labels: NDArray[np.int32], probability: Floats, threshold: float) -> dict[str, float]:
@@ -233,41 +265,3 @@ def _estimate(value: float, drawn: Sequence[float]) -> Estimate:
 
 def _ratios(parts: Floats, wholes: Floats) -> Floats:
     return np.divide(parts, wholes, out=np.full(len(parts), np.nan), where=wholes > 0)
-
-
-def measure(
-    scores: NDArray[np.float32], images: Images, chosen: Mapping[str, Any], *, resamples: int = 1000, seed: int = 0
-) -> dict[str, Any]:
-    """Measures log-odds against the truth at the default operating point.
-
-    Args:
-        scores: Uncalibrated log-odds of PNEUMONIA, [N].
-        images: What they were given for.
-        chosen: ``calibration`` and ``operating_points``, from `choose`.
-        resamples: Bootstrap samples.
-        seed: Of the bootstrap.
-
-    Returns:
-        The figures of one split as they stand in ``metrics.json``.
-    """
-    name = chosen["operating_points"]["default"]
-    threshold = chosen["operating_points"]["points"][name]["threshold"]
-    labels, probability = images.labels, calibrated(Calibration(**chosen["calibration"]), scores)
-    estimates = bootstrapped(labels, probability, images.patients, threshold, resamples=resamples, seed=seed)
-    counts = dict(count_samples(images.samples))
-    return {
-        "patients": counts.pop("patients"),
-        "images": counts,
-        "operating_point": name,
-        "threshold": threshold,
-        "metrics": {key: estimate.to_json() for key, estimate in estimates.items()},
-        "confusion": confusion(labels, probability, threshold).tolist(),
-        "interval": f"95 %, {resamples} bootstrap samples of patients, seed {seed}",
-        "by_family": by_group(
-            [sample.family for sample in images.samples],
-            lambda rows: {
-                "images": int(rows.sum()),
-                "accuracy": figures(labels[rows], probability[rows], threshold)["accuracy"],
-            },
-        ),
-    }

@@ -60,23 +60,38 @@ class FeatureSpec(Part, frozen=True):
     channels: int
 
 
-class Calibration(Part, frozen=True):
-    """probability = sigmoid(scale · log-odds + bias), already inside the graph."""
+class Calibration(Part, frozen=True, omit_defaults=True):
+    """probability = sigmoid(scale · log-odds + bias), already inside the graph.
+
+    It takes for granted that a share ``prevalence`` has the positive label; None where nobody stated it.
+    """
 
     method: str
     scale: float
     bias: float
     chosen_on: str
+    prevalence: float | None = None
 
 
-class OperatingPoint(Part, frozen=True):
-    """A threshold on the calibrated probability, with the recall and specificity where it was chosen."""
+class OperatingPoint(Part, frozen=True, omit_defaults=True):
+    """Thresholds on the calibrated probability, with the recall and specificity where they were chosen.
+
+    The label is the other one below ``threshold``, the positive one from ``certain_from`` on, and ``UNSURE`` between
+    the two; None leaves no such gap. ``guarantee`` is what it promises of further patients, with which confidence.
+    """
 
     threshold: float
     criterion: str
     chosen_on: str
     recall: float
     specificity: float
+    certain_from: float | None = None
+    guarantee: dict[str, Any] = {}
+
+    @property
+    def upper(self) -> float:
+        """The probability from which on the label is the positive one."""
+        return self.threshold if self.certain_from is None else self.certain_from
 
 
 class OperatingPoints(Part, frozen=True):
@@ -96,10 +111,8 @@ class Precision(Part, frozen=True):
 class ScopeDetector(Part, frozen=True):
     """What tells the radiographs that the network knows from those of elsewhere; a second output of the gate's graph.
 
-    Attributes:
-        threshold: Log-odds of coming from elsewhere, above which there is no label; chosen on ``chosen_on``.
-        method: How it was learned.
-        measured: Shares refused of the radiographs that it should know and labelled of the others, by kind and source.
+    Above the log-odds ``threshold`` there is no label. ``measured``: shares refused of those that it should know and
+    labelled of the others, by kind and source.
     """
 
     threshold: float
@@ -111,11 +124,7 @@ class ScopeDetector(Part, frozen=True):
 class GateSpec(Part, frozen=True):
     """The graph that scores how unlike a chest radiograph an input is; above the threshold it is refused.
 
-    Attributes:
-        file: Its name.
-        threshold: The largest score that is answered, chosen on ``chosen_on``.
-        method: How the score was learned.
-        scope: What tells whose radiograph it is; None where the graph has no such output.
+    ``scope`` tells whose radiograph it is; None where the graph has no such output.
     """
 
     file: str
@@ -126,7 +135,7 @@ class GateSpec(Part, frozen=True):
 
 
 class LungSpec(Part, frozen=True):
-    """The graph that outlines the lungs, its mean Dice coefficient with outlines that people drew, and its training."""
+    """The graph that outlines the lungs, with its mean Dice coefficient against outlines that people drew."""
 
     file: str
     dice: float
@@ -151,10 +160,8 @@ class SelfTestSpec(Part, frozen=True):
 class Scope(Part, frozen=True):
     """Whose radiographs the network was trained on; an empty list sets no limit.
 
-    Attributes:
-        ages: Youngest and oldest, in completed years.
-        views: Values of DICOM View Position (0018,5101).
-        body_parts: Values of DICOM Body Part Examined (0018,0015).
+    ``ages`` are youngest and oldest, in completed years; ``views`` and ``body_parts`` are values of DICOM View Position
+    (0018,5101) and Body Part Examined (0018,0015).
     """
 
     ages: list[float]
@@ -174,8 +181,7 @@ class Manifest(Part, frozen=True):
 
     Attributes:
         schema: See `SCHEMA`.
-        name: The bundle's name.
-        version: Its version.
+        name: The bundle's name, which ``version`` goes with.
         labels: Class names by class index.
         positive: The label whose probability is given.
         input: What the graph takes.
@@ -223,11 +229,7 @@ class Manifest(Part, frozen=True):
     extra: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        """Check what types cannot say.
-
-        Raises:
-            BundleError: A rule is broken.
-        """
+        """Check what types cannot say; a rule that is broken is a `BundleError`."""
         known = f"preprocessing must be {PREPROCESSING}", self.preprocessing == PREPROCESSING
         for rule, holds in (known, *rules_of(self)):
             if not holds:
@@ -235,7 +237,7 @@ class Manifest(Part, frozen=True):
 
     @property
     def input_shape(self) -> tuple[None, int, int]:
-        """The shape of a batch of inputs; None stands for their number."""
+        """The shape of a batch of inputs; None is for their number."""
         return (None, self.input.height, self.input.width)
 
     @property
@@ -283,8 +285,7 @@ class Manifest(Part, frozen=True):
     def to_json(self) -> dict[str, Any]:
         """Give the content of ``manifest.json``."""
         values = super().to_json()
-        extra = values.pop("extra")
-        return {**values, **extra}
+        return values | values.pop("extra")
 
 
 def _check_seal(stated: Any, data: bytes) -> None:

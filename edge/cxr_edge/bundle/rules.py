@@ -41,8 +41,8 @@ def rules_of(manifest: "Manifest") -> Iterator[tuple[str, bool]]:
         and all(one.height < other.height and one.width < other.width for one, other in pairwise(layers)),
     )
     yield (
-        "labels must be two different ones, with the positive one",
-        len({*manifest.labels}) == len(manifest.labels) == 2 and manifest.positive in manifest.labels,
+        "labels must be two different ones, with the positive one, and none of them UNSURE",
+        len({*manifest.labels, "UNSURE"}) - 1 == len(manifest.labels) == 2 and manifest.positive in manifest.labels,
     )
     yield (
         "calibration must have a positive scale and a bias that are numbers",
@@ -56,6 +56,14 @@ def rules_of(manifest: "Manifest") -> Iterator[tuple[str, bool]]:
             for point in points.points.values()
             for value in (point.threshold, point.recall, point.specificity)
         ),
+    )
+    yield (
+        "certain_from must lie between its threshold and 1",
+        all(point.threshold <= point.upper <= 1 for point in points.points.values()),
+    )
+    yield (
+        "the calibration's prevalence must lie between 0 and 1",
+        manifest.calibration.prevalence is None or 0 < manifest.calibration.prevalence < 1,
     )
     yield "precisions must contain fp32", "fp32" in manifest.precisions
     yield (

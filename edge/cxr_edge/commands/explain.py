@@ -70,8 +70,10 @@ def explain(
     bundle: options.BundleOption = None,
     provider: options.ProviderOption = "auto",
     threads: options.Threads = None,
-    precision: options.PrecisionOption = "fp32",
+    precision: options.PrecisionOption = "auto",
     operating_point: options.OperatingPointOption = None,
+    no_unsure: options.NoUnsure = False,
+    prevalence: options.Prevalence = None,
     test_time_augmentation: options.TestTimeAugmentation = False,
     no_gate: options.NoGate = False,
 ) -> None:
@@ -104,8 +106,11 @@ def explain(
         threads=threads,
         precision=precision,
         operating_point=operating_point,
+        unsure=not no_unsure,
+        prevalence=prevalence,
         test_time_augmentation=test_time_augmentation,
         gate=not no_gate,
+        use="single" if method == "gradcam" else "lime",
     )
     model.explainer.check(method=method, target=target, cam=cam)
     from cxr_edge.errors import InputError

@@ -24,12 +24,25 @@ Inputs = Annotated[
         show_default=False,
     ),
 ]
+OptionalInputs = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="FILE|FOLDER",
+        parser=path,
+        help="JPEG, PNG, TIFF, BMP or DICOM; folders are searched with their sub-folders; - reads names from standard"
+        " input, one a line.",
+        show_default=False,
+    ),
+]
 BundleOption = Annotated[
     Path | None, typer.Option("--bundle", help="Folder of another bundle than the installed one.", show_default=False)
 ]
 ProviderOption = Annotated[
     Provider,
-    typer.Option(help="Where to compute. auto takes CUDA if it starts, else the CPU; the others run there or fail."),
+    typer.Option(
+        help="Where to compute. auto takes what cxr-edge tune chose, else CUDA if it starts, else the CPU; the others"
+        " run there or fail."
+    ),
 ]
 Threads = Annotated[
     int | None,
@@ -39,7 +52,13 @@ Threads = Annotated[
         show_default="the cores this process may use",
     ),
 ]
-PrecisionOption = Annotated[str, typer.Option(metavar="fp32|int8", help="Which of the bundle's networks.")]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|fp32|int8|bf16",
+        help="How to compute. auto takes what cxr-edge tune chose for this machine, with fp32's labels; else fp32.",
+    ),
+]
 TestTimeAugmentation = Annotated[
     bool,
     typer.Option(
@@ -54,6 +73,17 @@ NoGate = Annotated[
 ]
 OperatingPointOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Decision threshold to use.", show_default="the bundle's default")
+]
+NoUnsure = Annotated[
+    bool, typer.Option("--no-unsure", help="Decide for the nearer threshold where the network is unsure.")
+]
+Prevalence = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="How frequent pneumonia is among your patients, as 0.3: re-weighs the probability, leaves the label.",
+        show_default="the bundle's",
+    ),
 ]
 OutputMode = Annotated[
     str, typer.Option("--mode", metavar="OCTAL", help="Permissions of the folders that are made: 700 is you alone.")

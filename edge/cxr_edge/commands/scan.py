@@ -1,12 +1,16 @@
 """``cxr-edge scan``: folders → a journal, tables and a report."""
 
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from cxr_edge.commands import options
 from cxr_edge.text import printable
+
+if TYPE_CHECKING:
+    from cxr_edge.runtime.providers import Provider
 
 
 def scan(
@@ -15,7 +19,9 @@ def scan(
     explain: Annotated[
         Literal["none", "gradcam", "lime", "both"], typer.Option(help="Which explanations; lime takes seconds each.")
     ] = "none",
-    explain_if: Annotated[Literal["positive", "all"], typer.Option(help="Which answers are explained.")] = "positive",
+    explain_if: Annotated[
+        Literal["positive", "all"], typer.Option(help="Which answers are explained; positive with UNSURE.")
+    ] = "positive",
     formats: Annotated[
         str, typer.Option(help="Of jsonl, csv, parquet, html; html writes a thumbnail of every radiograph.")
     ] = "jsonl,csv,html",
@@ -40,15 +46,17 @@ def scan(
         typer.Option(min=1, help="Radiographs that run together.", show_default="1; int8 4; on a GPU 16"),
     ] = None,
     engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="ray: a cluster; answers only, as Parquet in OUT/records.")
+        Literal["local", "ray"], typer.Option(help="ray: a cluster; records as Parquet in OUT/records.")
     ] = "local",
     ray_address: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="With --engine ray.", show_default="this machine alone")
     ] = None,
     bundle: options.BundleOption = None,
     provider: options.ProviderOption = "auto",
-    precision: options.PrecisionOption = "fp32",
+    precision: options.PrecisionOption = "auto",
     operating_point: options.OperatingPointOption = None,
+    no_unsure: options.NoUnsure = False,
+    prevalence: options.Prevalence = None,
     test_time_augmentation: options.TestTimeAugmentation = False,
     no_gate: options.NoGate = False,
     mode: options.OutputMode = "700",
@@ -74,24 +82,32 @@ def scan(
 
     from cxr_edge.api import load
     from cxr_edge.reading.discovery import Discovery
-    from cxr_edge.results.index import Parameters
+    from cxr_edge.results.index import Parameters, read_description
     from cxr_edge.results.schema import BundleRecord
     from cxr_edge.runtime.machine import usable_cores
     from cxr_edge.scan import local
 
-    if engine == "ray" and (explain != "none" or watch or reports != ("parquet",)):
-        cure = "take --formats parquet, no --explain and no --watch"
-        raise UsageError("--engine ray writes answers as Parquet", cure=cure)
+    if engine == "ray" and watch:
+        raise UsageError("--engine ray does not watch", cure="leave --watch out, or take --engine local")
     if ray_address and engine != "ray":
         raise UsageError("--ray-address needs --engine ray")
     if engine == "local":
         local.check_load(workers or usable_cores(), batch_size or 1)
+    # What was left open when the folder was begun stays what it was then: its records are of one kind.
+    before = None
+    if "auto" in {provider, precision}:
+        with suppress(OSError):  # whatever is the matter with the folder is said where it is opened
+            before = read_description(out)
     model = load(
         bundle,
-        provider=provider,
+        provider=cast("Provider", before.asked.provider) if before and provider == "auto" else provider,
         threads=1,
-        precision=precision,
+        precision=before.asked.precision if before and precision == "auto" else precision,
+        exact_labels=before.asked.exact_labels if before and precision == "auto" else None,
+        use="scan",
         operating_point=operating_point,
+        unsure=not no_unsure,
+        prevalence=prevalence,
         test_time_augmentation=test_time_augmentation,
         gate=not no_gate,
         spinning=not watch,  # a program that waits for files must not keep the machine busy
@@ -101,10 +117,16 @@ def scan(
         engine=engine,
         bundle=BundleRecord(**model.bundle.to_json()),
         provider=session.provider,
-        precision=precision,
-        operating_point=model.classifier.operating_point,
+        precision=model.classifier.precision,
+        exact_labels=model.classifier.exact_labels,
+        operating_point=model.classifier.rule.operating_point,
+        unsure=not no_unsure,
+        prevalence=prevalence,
         gate=model.classifier.gate is not None,
-        batch_size=1 if engine == "ray" else batch_size or _batch_size(session.provider, precision),
+        batch_size=batch_size
+        or (before and before.asked.batch_size)
+        or model.batch_size
+        or _batch_size(session.provider, model.classifier.precision),
         explain=explain,
         explain_if=explain_if,
         test_time_augmentation=test_time_augmentation,
@@ -120,19 +142,21 @@ def scan(
     if engine == "ray":
         from cxr_edge.scan import cluster
 
-        spec = model.bundle.manifest.input
         tally = cluster.scan_on_cluster(
             discovery,
             parameters,
             out=out,
             bundle=bundle.absolute() if bundle else None,
-            size=(spec.height, spec.width),
             address=ray_address,
             workers=workers,
+            pictures="html" in reports,
             mode=permissions,
             skip_bad=skip_bad,
         )
         stopped = False
+        # The records are Parquet already.
+        if others := tuple(name for name in reports if name != "parquet"):
+            write_reports(out, formats=others)
     else:
         tally, stopped = local.scan_locally(
             model,

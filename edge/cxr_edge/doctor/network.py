@@ -85,6 +85,8 @@ def examine_bundle(folder: Path | None, providers: list[Started]) -> Iterator[Fi
     yield Finding(_BUNDLE, "files", "ok", summary, {"folder": str(bundle.folder), **bundle.to_json()})
     for provider in providers:
         yield _self_test(bundle, provider)
+    if providers:
+        yield _tuning(bundle)
     if not providers:
         yield Finding(_BUNDLE, "self-test", "note", "not made: no provider starts")
 
@@ -108,6 +110,19 @@ def _self_test(bundle: "Bundle", provider: Provider) -> Finding:
     worst = max(report.differences.values())
     summary = f"{report.questions} answers are those of Keras, to {worst:.1g} (allowed {report.tolerance:g})"
     return Finding(_BUNDLE, name, "ok", summary, facts)
+
+
+def _tuning(bundle: "Bundle") -> Finding:
+    from cxr_edge.runtime.tuning import read_tuning
+
+    stored = read_tuning(bundle)
+    if stored.tuning is None:
+        summary = f"{stored.reason}: auto is fp32"
+        return Finding(_BUNDLE, "tuned choice", "note", summary, {"reason": stored.reason}, ("cxr-edge tune",))
+    engines = stored.tuning.engines
+    summary = "; ".join(f"{use}: {engine}" for use, engine in engines.items())
+    facts = {"engines": {use: each.to_json() for use, each in engines.items()}, "created": stored.tuning.created}
+    return Finding(_BUNDLE, "tuned choice", "ok", summary, facts)
 
 
 def _run(session: "Session") -> None:

@@ -159,7 +159,7 @@ class Explainer:
         Args:
             answer: From `Model.predict`.
             method: Which explanations.
-            target: A label in any case, or ``predicted``.
+            target: A label in any case, or ``predicted``; of an unsure answer that is the positive label.
             cam: Which map from features and gradients. HiResCAM is that of one layer before the last where the bundle
                 has LayerCAM; at the last one, where it hasn't, it equals Grad-CAM.
             lime: How LIME and Shapley values are to run; None means the defaults.
@@ -169,7 +169,7 @@ class Explainer:
             UsageError: See `check`.
             BundleError: The bundle cannot explain.
         """
-        label = self.check(method=method, target=target, cam=cam) or answer.label
+        label = self.check(method=method, target=target, cam=cam) or answer.prediction.explained_label
         if refusal := answer.refusal:
             cure = "--no-gate (gate=False) explains it all the same"
             raise InputError(f"refused, {refusal}", kind="refused", cure=cure, path=answer.radiograph.source.path)

@@ -21,6 +21,7 @@ from cxr_edge.explanation.lungs import Evidence
 from cxr_edge.explanation.rendering import BgrImage, Line, Panel, to_png
 from cxr_edge.files import MARKER, write_atomically
 from cxr_edge.reading.radiograph import Radiograph
+from cxr_edge.results.decision import UNSURE
 from cxr_edge.results.output import PRIVATE, file_mode, output_place
 from cxr_edge.results.record import RESEARCH_USE, to_record
 
@@ -206,7 +207,9 @@ def _caption(
 ) -> list[Line]:
     prediction, bundle = explanation.answer.prediction, explanation.answer.bundle
     positive = bundle.manifest.positive
-    called = f"called {positive} from {_probability(prediction.threshold)} on"
+    called = f"called {positive} from {_probability(prediction.certain_from)} on"
+    if prediction.certain_from > prediction.threshold:
+        called += f", {UNSURE} from {_probability(prediction.threshold)} on"
     probability = f"calibrated probability of {positive} {_probability(prediction.probability)}"
     headline = f"{prediction.label}: {probability}, {called} (operating point {prediction.operating_point})"
     lines = [Line(headline, "headline"), Line(_source(explanation.answer.radiograph, factor))]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from threading import Lock
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.bundle.manifest import Manifest
 from cxr_edge.errors import UsageError
 from cxr_edge.prediction.gate import Gate
-from cxr_edge.results.outcomes import Prediction, Spread
+from cxr_edge.results.decision import DecisionRule, reweighed
+from cxr_edge.results.outcomes import Prediction
 from cxr_edge.runtime.networks import DESCRIPTOR, open_classifier
-from cxr_edge.runtime.providers import Provider
+from cxr_edge.runtime.providers import BF16, Provider
+from cxr_edge.runtime.tuning import stated_bounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +37,12 @@ class Classifier:
 
     Attributes:
         bundle: Where the network came from.
-        precision: ``fp32`` or ``int8``.
-        operating_point: The name of the operating point.
-        threshold: Its threshold on the calibrated probability.
+        precision: ``fp32``, ``int8`` or ``bf16``.
+        rule: How a probability becomes a label at the operating point.
+        limits: The thresholds of the rule in calibrated log-odds, whatever the prevalence.
         session: The loaded network.
         gate: What scores its inputs; None where there is none or it was switched off.
+        exact_labels: Whether an answer that another precision than fp32 could have turned is computed again in fp32.
 
     Args:
         bundle: An opened bundle.
@@ -46,11 +50,17 @@ class Classifier:
         threads: See `open_session`.
         precision: One of the bundle's precisions.
         operating_point: One of the bundle's operating points; None takes its default.
+        unsure: Whether `UNSURE` is an answer; False decides for the nearer threshold.
+        prevalence: The share of the positive label that probabilities are re-weighed to, between 0 and 1; None leaves
+            that of the bundle. No label changes.
         gate: Whether inputs are scored, where the bundle has a gate.
         spinning: See `open_session`.
+        exact_labels: See above; the bounds are those that the bundle states for the precision.
+        reason: Why it is this provider and precision; None leaves it to the session to say.
 
     Raises:
-        UsageError: The bundle has no such precision or operating point.
+        UsageError: The bundle has no such precision or operating point, states no bounds for ``exact_labels``, or does
+            not say at which prevalence its probabilities hold; or ``prevalence`` is out of bounds.
         ProviderError: See `open_session`.
         BundleError: See `open_session`; or the network, the gate and the manifest do not fit.
     """
@@ -63,11 +73,15 @@ class Classifier:
         threads: int | None = None,
         precision: str = "fp32",
         operating_point: str | None = None,
+        unsure: bool = True,
+        prevalence: float | None = None,
         gate: bool = True,
         spinning: bool = True,
+        exact_labels: bool = False,
+        reason: str | None = None,
     ) -> None:
         manifest = bundle.manifest
-        if precision not in manifest.precisions:
+        if precision not in {*manifest.precisions, BF16}:
             raise UsageError(f"precision {precision!r}", cure=f"the bundle has {', '.join(manifest.precisions)}")
         operating_point = operating_point or manifest.operating_points.default
         if operating_point not in manifest.operating_points.points:
@@ -75,8 +89,16 @@ class Classifier:
             raise UsageError(f"operating point {operating_point!r}", cure=f"the bundle has {points}")
         self.bundle = bundle
         self.precision = precision
-        self.operating_point = operating_point
-        self.threshold = manifest.operating_points.points[operating_point].threshold
+        point = manifest.operating_points.points[operating_point]
+        negative = next(label for label in manifest.labels if label != manifest.positive)
+        rule = DecisionRule(operating_point, point.threshold, point.upper, negative, manifest.positive)
+        rule = rule if unsure else rule.without_unsure()
+        self.limits = rule.limits
+        self._prevalences = None
+        if prevalence is not None:
+            self._prevalences = prevalence, _calibrated_at(bundle, prevalence)
+            rule = rule.at_prevalence(prevalence, calibrated_at=self._prevalences[1])
+        self.rule = rule
         self.session = open_classifier(
             bundle,
             precision,
@@ -85,9 +107,11 @@ class Classifier:
             threads=threads,
             spinning=spinning,
         )
+        if reason is not None:
+            self.session = replace(self.session, reason=reason)
         self.gate = Gate(bundle) if gate and manifest.gate else None
-        negative = next(label for label in manifest.labels if label != manifest.positive)
-        self._labels = (negative, manifest.positive)
+        self.exact_labels = exact_labels
+        self._doubt = Doubt(self, manifest, unsure=unsure, prevalence=prevalence) if exact_labels else None
 
     def predict(self, inputs: NDArray[np.float32]) -> tuple[Prediction, ...]:
         """Answer a batch.
@@ -98,18 +122,25 @@ class Classifier:
         Returns:
             N predictions in the same order; see `Prediction.is_finite`.
         """
+        predictions = self._predict(inputs)
+        return self._doubt.settle(inputs, predictions) if self._doubt else predictions
+
+    def _predict(self, inputs: NDArray[np.float32]) -> tuple[Prediction, ...]:
         count = len(inputs)
         names = ["logodds", "probability", "features", *([DESCRIPTOR] if self.gate else [])]
         logodds, probability, features, *rest = self.session.run({"pixels": inputs}, names)
+        probability = self._reweighed(probability)
         descriptors = rest[0] if rest else [None] * count
         scores = self.gate.scores(rest[0]) if self.gate else None
         return tuple(
             Prediction(
                 logodds=float(logodds[row]),
                 probability=float(probability[row]),
-                label=self._labels[bool(probability[row] >= self.threshold)],
-                threshold=self.threshold,
-                operating_point=self.operating_point,
+                label=self.rule.label(float(probability[row])),
+                threshold=self.rule.threshold,
+                certain_from=self.rule.certain_from,
+                positive=self.rule.positive,
+                operating_point=self.rule.operating_point,
                 features=features[row],
                 provider=self.session.provider,
                 precision=self.precision,
@@ -123,7 +154,7 @@ class Classifier:
 
     def probabilities(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Give only the calibrated probabilities, float32 [N], of a batch float32 [N, height, width] in 0..255."""
-        return self.session.run({"pixels": inputs}, ["probability"])[0]
+        return self._reweighed(self.session.run({"pixels": inputs}, ["probability"])[0])
 
     def logodds(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Give only the log-odds, float32 [N], of a batch float32 [N, height, width] in 0..255."""
@@ -134,72 +165,77 @@ class Classifier:
         logodds, features = self.session.run({"pixels": inputs}, ["logodds", "features"])
         return Evaluation(logodds, features)
 
-
-Input = NDArray[np.float32]
-_SHIFT, _ZOOM, _TURN = 0.02, 0.03, 2.0  # of the side, of the size, degrees
-_GAMMA, _CONTRAST, _BLUR = 0.1, 0.1, 0.7  # of the exponent, of the deviation from the mean, pixels
-
-
-def variants(image: Input) -> dict[str, Input]:
-    """Change an input in ways that leave its content as it is, each alone.
-
-    Args:
-        image: float32 [height, width] in 0..255.
-
-    Returns:
-        By name, arrays of the same shape and range: shifts, turns and zooms (what comes in from outside repeats the
-        border), gamma, contrast about the mean, blur.
-    """
-    height, width = image.shape
-    right, down = max(1.0, round(_SHIFT * width)), max(1.0, round(_SHIFT * height))
-    level = float(image.mean())
-    blurred = np.asarray(cv2.GaussianBlur(image, (0, 0), _BLUR), np.float32)
-    return {
-        "shift left": _moved(image, right=-right),
-        "shift right": _moved(image, right=right),
-        "shift up": _moved(image, down=-down),
-        "shift down": _moved(image, down=down),
-        f"turn -{_TURN:g} degrees": _moved(image, angle=-_TURN),
-        f"turn +{_TURN:g} degrees": _moved(image, angle=_TURN),
-        f"zoom {1 - _ZOOM:g}": _moved(image, scale=1 - _ZOOM),
-        f"zoom {1 + _ZOOM:g}": _moved(image, scale=1 + _ZOOM),
-        f"gamma {1 - _GAMMA:g}": 255 * (image / 255) ** np.float32(1 - _GAMMA),
-        f"gamma {1 + _GAMMA:g}": 255 * (image / 255) ** np.float32(1 + _GAMMA),
-        f"contrast {1 - _CONTRAST:g}": np.clip(level + (image - level) * np.float32(1 - _CONTRAST), 0, 255),
-        f"contrast {1 + _CONTRAST:g}": np.clip(level + (image - level) * np.float32(1 + _CONTRAST), 0, 255),
-        f"blur {_BLUR:g} px": blurred,
-    }
+    def _reweighed(self, probability: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self._prevalences is None:
+            return probability
+        prevalence, calibrated_at = self._prevalences
+        return reweighed(probability, prevalence, calibrated_at=calibrated_at).astype(np.float32)
 
 
-def spread(classifier: Classifier, image: Input, prediction: Prediction) -> Spread:
-    """Say how far changes that mean nothing move an answer; costs as much as so many predictions.
+def _calibrated_at(bundle: Bundle, prevalence: float) -> float:
+    stated = bundle.manifest.calibration.prevalence
+    if not 0 < prevalence < 1:
+        raise UsageError(f"prevalence {prevalence:g}; expected a share between 0 and 1, as 0.3")
+    if stated is None:
+        cure = "leave --prevalence out, or calibrate the bundle anew: cxr-train calibrate"
+        raise UsageError("the bundle does not say at which prevalence its probabilities hold", cure=cure)
+    return stated
 
-    A probability that a shift by a few pixels or a slightly darker print would have made another one is less sure than
-    it says (Ayhan and Berens 2018, section 2; Wang et al. 2019, section 2.3). The variants are fixed, so that the same
-    radiograph always gets the same spread; a mirrored one is not among them, because the heart has its side.
+
+class Doubt:
+    """Computes again in fp32 what another arithmetic could have given another label, or refused by mistake.
 
     Args:
-        classifier: Who answers.
-        image: float32 [height, width] in 0..255, from `to_input`.
-        prediction: What the classifier says of the image itself.
+        classifier: Whose answers are looked at.
+        manifest: Of its bundle.
+
+    Raises:
+        UsageError: The bundle does not state how far the precision is from fp32.
     """
-    changed = variants(image)
-    probabilities = classifier.probabilities(np.stack(list(changed.values()))).astype(np.float64)
-    positive = prediction.probability >= prediction.threshold
-    turned = (probabilities >= prediction.threshold) != positive
-    return Spread(
-        transforms=len(changed),
-        mean=float(probabilities.mean()),
-        standard_deviation=float(probabilities.std()),
-        lowest=float(probabilities.min()),
-        highest=float(probabilities.max()),
-        label_changed_by=tuple(name for name, other in zip(changed, turned, strict=True) if other),
-    )
 
+    def __init__(self, classifier: Classifier, manifest: Manifest, *, unsure: bool, prevalence: float | None) -> None:
+        bounds = stated_bounds(manifest, classifier.precision)
+        if bounds is None or (classifier.gate and not bounds.cover(manifest)):
+            problem = f"the bundle does not state how far {classifier.precision} is from fp32"
+            raise UsageError(problem, cure="take --precision fp32")
+        calibration = manifest.calibration
+        self._levels = [(level - calibration.bias) / calibration.scale for level in classifier.limits]
+        self._bounds = bounds
+        self._gate = manifest.gate
+        self._classifier = classifier
+        self._asked = unsure, prevalence
+        self._opening = Lock()
+        self._fp32: Classifier | None = None
 
-def _moved(image: Input, *, right: float = 0.0, down: float = 0.0, angle: float = 0.0, scale: float = 1.0) -> Input:
-    height, width = image.shape
-    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, scale)
-    matrix[:, 2] += right, down
-    moved = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(moved, np.float32)
+    def settle(self, inputs: NDArray[np.float32], predictions: tuple[Prediction, ...]) -> tuple[Prediction, ...]:
+        """Give the predictions with those in doubt replaced by fp32's."""
+        rows = [row for row, each in enumerate(predictions) if not self._is_sure(each)]
+        if not rows:
+            return predictions
+        exact = dict(zip(rows, self._exact().predict(inputs[rows]), strict=True))
+        return tuple(exact.get(row, each) for row, each in enumerate(predictions))
+
+    def _is_sure(self, prediction: Prediction) -> bool:
+        """Say whether every number is farther from its threshold than the bound; one that is no number is not."""
+        far = [abs(prediction.logodds - level) > self._bounds.logodds for level in self._levels]
+        if self._gate and prediction.gate_score is not None and self._bounds.gate is not None:
+            far.append(abs(prediction.gate_score - self._gate.threshold) > self._bounds.gate)
+        scope = self._gate and self._gate.scope
+        if scope and prediction.scope_score is not None and self._bounds.scope is not None:
+            far.append(abs(prediction.scope_score - scope.threshold) > self._bounds.scope)
+        return all(far)
+
+    def _exact(self) -> Classifier:
+        with self._opening:
+            if self._fp32 is None:  # most machines never need it
+                asked, (unsure, prevalence) = self._classifier, self._asked
+                self._fp32 = Classifier(
+                    asked.bundle,
+                    provider="cpu",
+                    threads=asked.session.threads,
+                    operating_point=asked.rule.operating_point,
+                    unsure=unsure,
+                    prevalence=prevalence,
+                    gate=asked.gate is not None,
+                )
+            return self._fp32

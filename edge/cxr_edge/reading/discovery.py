@@ -25,6 +25,12 @@ HIDDEN, EXCLUDED, OTHER, OWN, LINKED, REPEATED = (
 _FORMER_PICTURES = "assets"  # where scans kept their pictures before these were stamped
 
 
+def describe_skipped(skipped: Counter[str]) -> str | None:
+    """Say what was left out and why, in a sentence; None if nothing was."""
+    reasons = ", ".join(f"{number} {reason}" for reason, number in skipped.most_common() if number)
+    return f"Left out of the search: {reasons}." if reasons else None
+
+
 class Search(Iterator[Path | InputError]):
     """What a search finds, one after the other.
 
@@ -48,8 +54,7 @@ class Search(Iterator[Path | InputError]):
     @property
     def summary(self) -> str | None:
         """What was left out so far and why, in a sentence; None if nothing was."""
-        reasons = ", ".join(f"{number} {reason}" for reason, number in self.skipped.most_common() if number)
-        return f"Left out of the search: {reasons}." if reasons else None
+        return describe_skipped(self.skipped)
 
     def _named(self) -> Iterator[Path | InputError]:
         inputs = self._discovery.distinct

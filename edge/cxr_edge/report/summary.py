@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from cxr_edge.errors import UsageError
+from cxr_edge.results.decision import UNSURE
 from cxr_edge.results.journal import JOURNAL, SLICES, BadLine, keep_bad_lines, read_journal, read_slices
 from cxr_edge.results.output import unwritable
 from cxr_edge.results.record import COLUMNS, Row, flatten
@@ -125,7 +126,7 @@ class Summary:
             self.refused += 1
             return
         self.labels[row["label"]] += 1
-        if row["probability"] >= row["threshold"]:
+        if row["label"] != UNSURE and row["probability"] >= row["threshold"]:
             self.positive = row["label"]
         self.warned += bool(row["warnings"])
         for warning in row["warnings"]:

@@ -38,13 +38,16 @@ class Parameters(Struct, frozen=True, kw_only=True):
         engine: ``local``, or ``ray``, which keeps its records elsewhere.
         bundle: The bundle that answers.
         provider: What really computes, `Session.provider`.
-        precision: ``fp32`` or ``int8``.
+        precision: ``fp32``, ``int8`` or ``bf16``.
         operating_point: The name of the threshold.
         gate: Whether what is no chest radiograph is refused.
         batch_size: Inputs that go through the network together; the last digits of an answer depend on it.
         explain: Which explanations.
         explain_if: Whether every answer is explained or only positive ones.
         test_time_augmentation: Whether answers say how far small changes move them.
+        unsure: Whether ``UNSURE`` is an answer.
+        prevalence: What probabilities are re-weighed to; None leaves the bundle's.
+        exact_labels: Whether answers near a threshold are computed again in fp32.
     """
 
     engine: Engine
@@ -57,11 +60,16 @@ class Parameters(Struct, frozen=True, kw_only=True):
     explain: Explain
     explain_if: ExplainIf
     test_time_augmentation: bool = False
+    unsure: bool = True
+    prevalence: float | None = None
+    exact_labels: bool = False
 
     @property
     def digest(self) -> str:
         """A short hash that every record carries, the same for both engines."""
         values = {**msgspec.to_builtins(self), "engine": None}
+        later = {"unsure": True, "prevalence": None, "exact_labels": False}  # without these as earlier releases had it
+        values = {name: value for name, value in values.items() if name not in later or value != later[name]}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 

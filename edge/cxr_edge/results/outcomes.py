@@ -14,6 +14,7 @@ from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.bundle.manifest import GateSpec
 from cxr_edge.errors import CxrEdgeError, InputError
 from cxr_edge.reading.radiograph import Radiograph
+from cxr_edge.results.decision import UNSURE
 from cxr_edge.results.schema import RECORD_SCHEMA
 
 T = TypeVar("T")
@@ -67,13 +68,15 @@ class Prediction:
     Attributes:
         logodds: difference of the two logits, positive less negative, before calibration.
         probability: Calibrated probability of the positive label, whatever the label below, 0..1.
-        label: The positive label if probability ≥ threshold, else the other.
+        label: The positive label if probability ≥ certain_from, the other if it is below the threshold, else `UNSURE`.
         threshold: The operating point's threshold on the probability, 0..1.
         operating_point: Its name.
         features: The last convolutional map, float32 [height, width, channels].
         provider: What computed it, `Session.provider`.
-        precision: ``fp32`` or ``int8``.
+        precision: What computed it: ``fp32``, ``int8`` or ``bf16``.
         input: What the network took, float32 [height, width] in 0..255: explanations start from it.
+        certain_from: The probability from which on the label is the positive one, 0..1; no less than the threshold.
+        positive: That label.
         gate_score: How unlike a chest radiograph the input is; None where no gate was asked.
         scope_score: Log-odds that it is not one of the radiographs that the network knows; None where nobody can tell.
         descriptor: What the gate looked at, float32 [D]; None where no gate was asked.
@@ -88,6 +91,8 @@ class Prediction:
     provider: str
     precision: str
     input: NDArray[np.float32]
+    certain_from: float
+    positive: str
     gate_score: float | None = None
     scope_score: float | None = None
     descriptor: NDArray[np.float32] | None = None
@@ -97,10 +102,16 @@ class Prediction:
         """Whether log-odds and probability are numbers; there is no answer where they are not."""
         return math.isfinite(self.logodds) and math.isfinite(self.probability)
 
+    @property
+    def explained_label(self) -> str:
+        """The label that an explanation speaks for by itself; of an unsure answer the positive one."""
+        return self.positive if self.label == UNSURE else self.label
+
     def to_json(self) -> dict[str, object]:
         """Give the record of the answer, without the features."""
         names = ("label", "probability", "logodds", "threshold", "operating_point", "provider", "precision")
-        return {name: getattr(self, name) for name in names}
+        gap = {"certain_from": self.certain_from} if self.certain_from != self.threshold else {}
+        return {name: getattr(self, name) for name in names} | gap
 
 
 @dataclass(frozen=True)
@@ -169,7 +180,7 @@ class Answer:
 
     @property
     def label(self) -> str:
-        """The label at the operating point."""
+        """The label at the operating point: one of the bundle's two, or `UNSURE`."""
         return self.prediction.label
 
     @property

@@ -45,6 +45,7 @@ COLUMNS = (
     Column("probability", "real", ("probability",)),
     Column("logodds", "real", ("logodds",)),
     Column("threshold", "real", ("threshold",)),
+    Column("certain_from", "real", ("certain_from",)),
     Column("operating_point", "text", ("operating_point",)),
     Column("lowest_probability", "real", ("test_time_augmentation", "probability", "lowest")),
     Column("highest_probability", "real", ("test_time_augmentation", "probability", "highest")),

@@ -187,6 +187,7 @@ class _Looked(Struct, frozen=True, kw_only=True):
     probability: Share | None
     logodds: Finite | None
     threshold: Share
+    certain_from: Share | UnsetType = UNSET
     operating_point: str
     provider: str
     precision: str
@@ -207,7 +208,10 @@ class _Looked(Struct, frozen=True, kw_only=True):
 
 
 class Answered(_Looked, frozen=True, kw_only=True, tag_field="status", tag="ok"):
-    """An input with an answer: ``probability`` is that of the positive label, calibrated, whatever the label."""
+    """An input with an answer: ``probability`` is that of the positive label, calibrated, whatever the label.
+
+    ``label`` is ``UNSURE`` from ``threshold`` on and below ``certain_from``.
+    """
 
     status: ClassVar[Literal["ok"]] = "ok"
 

@@ -120,7 +120,7 @@ _DISTRIBUTIONS = (
     "opencv-python-headless",
     "onnxruntime",
     "onnxruntime-gpu",
-    "onnxruntime-openvino",
+    "onnxruntime-ep-openvino",
     "onnxruntime-directml",
     "pydicom",
 )

@@ -2,7 +2,7 @@
 
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import BundleError
-from cxr_edge.runtime.providers import Provider
+from cxr_edge.runtime.providers import BF16, Provider
 from cxr_edge.runtime.sessions import Session, Shape, open_session
 
 GRADCAM_FILE = "gradcam.onnx"
@@ -38,8 +38,10 @@ def open_classifier(
         ProviderError: See `open_session`.
     """
     manifest = bundle.manifest
-    network = bundle.network(manifest.precisions[precision].file)
-    session = open_session(network, provider=provider, threads=threads, spinning=spinning, cached=True)
+    network = bundle.network(manifest.precisions["fp32" if precision == BF16 else precision].file)
+    session = open_session(
+        network, provider=provider, threads=threads, spinning=spinning, cached=True, bf16=precision == BF16
+    )
     if descriptor and DESCRIPTOR not in {output.name for output in session.inference.get_outputs()}:
         raise BundleError(
             f"the {precision} network gives the gate no {DESCRIPTOR}",

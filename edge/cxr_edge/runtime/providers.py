@@ -1,7 +1,8 @@
 """The execution providers besides the CPU: what they are called, how they are set up, what they lack if they fail.
 
-``auto`` tries CUDA alone. OpenVINO on the CPU computes this network no faster than ONNX Runtime itself does, and what
-DirectML finds may be an integrated GPU that is slower than the CPU: both run where they are asked for by name.
+``auto`` tries CUDA alone, unless ``cxr-edge tune`` chose for this machine. OpenVINO's fp32 is no faster than that of
+ONNX Runtime itself, and what DirectML finds may be an integrated GPU that is slower than the CPU: both run where they
+are asked for by name, or where they were measured to be quicker.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from cxr_edge.errors import ProviderError
+from cxr_edge.runtime.machine import read_processor
 
 UNINSTALL = "python -m pip uninstall -y"
 _VISUAL_CPP = "install the Microsoft Visual C++ Redistributable (x64) if the module says that a DLL cannot be loaded"
@@ -32,7 +34,7 @@ def installed() -> dict[str, str]:
             name, number = each.metadata["Name"] or "", each.version
         except (KeyError, TypeError):  # what an interrupted pip leaves behind has no metadata
             continue
-        if name.startswith(("onnxruntime", "ort-")):
+        if name.startswith(("onnxruntime", "ort-")) and not name.startswith("onnxruntime-ep-"):  # these are plug-ins
             files = each.files  # None where the installer kept no list: then the name has to do
             if files is None or any(file.parts[0] == "onnxruntime" for file in files):
                 found[name] = number
@@ -43,7 +45,7 @@ def reinstall(extra: str) -> tuple[str, ...]:
     """Give the lines to type that leave exactly one ONNX Runtime.
 
     Args:
-        extra: The extra of this package that brings it: ``cpu``, ``gpu``, ``openvino`` or ``directml``.
+        extra: The extra of this package that brings it: ``cpu``, ``gpu`` or ``directml``.
     """
     there = " ".join(installed())
     install = f'python -m pip install "cxr-edge[{extra}]"'
@@ -68,8 +70,22 @@ def import_failure(error: BaseException) -> ProviderError:
     return ProviderError(problem, cure=f"{cure}; {_VISUAL_CPP}" if sys.platform == "win32" else cure)
 
 
-Provider = Literal["auto", "cpu", "cuda", "openvino", "directml"]
-Started = Literal["cpu", "cuda", "openvino", "directml"]
+BF16 = "bf16"
+"""The precision that has no file of its own: fp32's network, whose products are computed with bfloat16 factors."""
+
+
+def bf16_obstacle(provider: str) -> str | None:
+    """Say what keeps a provider from computing in bf16 here; None if nothing does, as far as the processor goes."""
+    if provider != "openvino":
+        return f"{provider} does not compute this network in bf16, OpenVINO does"
+    processor = read_processor()
+    if not processor.multiplies_bf16:
+        return f"{processor.model} has no instructions for bf16 (AMX or AVX-512 BF16)"
+    return None
+
+
+Provider = Literal["auto", "cpu", "cuda", "openvino", "openvino:gpu", "openvino:npu", "directml"]
+Started = Literal["cpu", "cuda", "openvino", "openvino:gpu", "openvino:npu", "directml"]
 
 _WINDOWS = sys.platform == "win32"
 _DRIVER = "nvcuda.dll" if _WINDOWS else "libcuda.so.1"
@@ -89,6 +105,7 @@ class Accelerator:
         options: Threads → what ONNX Runtime is told about it.
         device: Where inputs and outputs stay between runs, in ONNX Runtime's words; None has it copy each time.
         memory_pattern: Whether it lets memory be planned ahead.
+        hardware: Where it is a plug-in beside the stock ONNX Runtime: the kind of device, ``CPU``, ``GPU`` or ``NPU``.
     """
 
     word: Started
@@ -99,10 +116,13 @@ class Accelerator:
     options: Callable[[int], dict[str, str]]
     device: str | None = None
     memory_pattern: bool = True
+    hardware: str | None = None
 
     @property
     def absent(self) -> str:
         """What is to be said where ONNX Runtime does not have it."""
+        if self.hardware:
+            return f"the plug-in {self.package} is not installed"
         return f"this ONNX Runtime is built without {self.title}"
 
 
@@ -119,6 +139,11 @@ class Obstacle:
     cure: tuple[str, ...]
 
 
+_OPENVINO: tuple[tuple[Started, str, str], ...] = (
+    ("openvino", "OpenVINO", "CPU"),
+    ("openvino:gpu", "OpenVINO on the GPU", "GPU"),
+    ("openvino:npu", "OpenVINO on the NPU", "NPU"),
+)
 ACCELERATORS: dict[str, Accelerator] = {
     each.word: each
     for each in (
@@ -133,13 +158,17 @@ ACCELERATORS: dict[str, Accelerator] = {
             lambda _: {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"},
             device="cuda",
         ),
-        Accelerator(
-            "openvino",
-            "OpenVINO",
-            "OpenVINOExecutionProvider",
-            "onnxruntime-openvino",
-            "openvino",
-            lambda threads: {"device_type": "CPU", "num_of_threads": str(threads)},
+        *(
+            Accelerator(
+                word,
+                title,
+                "OpenVINOExecutionProvider",
+                "onnxruntime-ep-openvino",
+                "openvino",
+                lambda _: {},  # see `cxr_edge.runtime.openvino.settings_of`
+                hardware=hardware,
+            )
+            for word, title, hardware in _OPENVINO
         ),
         Accelerator(
             "directml",
@@ -162,6 +191,8 @@ def has_nvidia_driver() -> bool:
 def not_built_in(accelerator: Accelerator) -> Obstacle:
     """Explain that the ONNX Runtime at hand is built without an accelerator."""
     reason = accelerator.absent
+    if accelerator.hardware:
+        return Obstacle(reason, (f'python -m pip install "cxr-edge[{accelerator.extra}]"',))
     if accelerator.package in installed():
         others = " and ".join(installed())
         reason += f": {others} are both installed, share one folder and break each other"

@@ -24,7 +24,7 @@ from cxr_edge.runtime.networks import (
     open_layercam,
     open_lungs,
 )
-from cxr_edge.runtime.providers import Provider
+from cxr_edge.runtime.providers import BF16, Provider, bf16_obstacle
 from cxr_edge.runtime.reference import LUNG_INPUTS, Outputs, ReferenceInputs, read_reference
 
 TOLERANCE = 1e-4
@@ -42,6 +42,11 @@ class PrecisionLoss:
 
     logodds_difference: float
     bound: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference is within the bound; one that is no number is not."""
+        return self.logodds_difference <= self.bound
 
     def to_json(self) -> dict[str, float | None]:
         """Give both; None where the network gives no number."""
@@ -63,6 +68,7 @@ class Comparison:
         tolerance: The differences that still pass.
         precisions: The precisions besides fp32.
         untested: What the bundle has but states no expectation for.
+        untried: Why a precision does not run here, by its name.
     """
 
     questions: int
@@ -72,23 +78,28 @@ class Comparison:
     tolerance: float = TOLERANCE
     precisions: dict[str, PrecisionLoss] = field(default_factory=dict)
     untested: tuple[str, ...] = ()
+    untried: dict[str, str] = field(default_factory=dict)
 
     @property
-    def faults(self) -> list[str]:
-        """What is wrong, one sentence each; empty if the bundle passes."""
+    def fp32_faults(self) -> list[str]:
+        """What is wrong with the float32 networks, one sentence each."""
         found = [
             f"{name} differs by {value:.2g} of the largest value, allowed {self.tolerance:g}"
             for name, value in self.differences.items()
             if not value <= self.tolerance  # a NaN fails too
         ]
-        found += [
-            f"{name} log-odds differ by {loss.logodds_difference:.2g} from fp32's, allowed {loss.bound:.2g}"
-            for name, loss in self.precisions.items()
-            if not loss.logodds_difference <= loss.bound
-        ]
         if not self.map_change > self.tolerance:
             found.append("the class activation map does not change with the input")
         return found
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong, one sentence each; empty if the bundle passes."""
+        return self.fp32_faults + [
+            f"{name} log-odds differ by {loss.logodds_difference:.2g} from fp32's, allowed {loss.bound:.2g}"
+            for name, loss in self.precisions.items()
+            if not loss.holds
+        ]
 
     def to_json(self) -> dict[str, object]:
         """Give the record of the comparison."""
@@ -162,7 +173,7 @@ def self_test(bundle: Bundle, *, provider: Provider = "cpu") -> Comparison:
     try:
         found, ran = compute_outputs(bundle, reference, provider=provider)
         comparison = compare(reference, expected, found, provider=ran)
-        precisions = _precisions(bundle, reference, expected, provider=provider)
+        precisions, untried = _precisions(bundle, reference, expected, provider=provider)
     except ValueError as error:  # shapes that do not fit
         problem = f"a network gives outputs of another shape ({error})"
         raise BundleError(problem, cure="export the bundle again", path=bundle.folder) from error
@@ -174,23 +185,26 @@ def self_test(bundle: Bundle, *, provider: Provider = "cpu") -> Comparison:
         "layercam": bundle.manifest.layercam,
         **bundle.manifest.precisions,
     }
-    tested = {*expected.to_arrays(), *precisions, "fp32"}
+    tested = {*expected.to_arrays(), *precisions, *untried, "fp32"}
     untested = tuple(name for name, network in there.items() if network is not None and name not in tested)
-    return replace(comparison, precisions=precisions, untested=untested)
+    return replace(comparison, precisions=precisions, untested=untested, untried=untried)
 
 
 def _precisions(
     bundle: Bundle, reference: ReferenceInputs, expected: Outputs, *, provider: Provider
-) -> dict[str, PrecisionLoss]:
-    losses = {}
+) -> tuple[dict[str, PrecisionLoss], dict[str, str]]:
+    losses, untried = {}, {}
     for name, precision in bundle.manifest.precisions.items():
         bound = precision.loss.get("max_logodds_error")
         if name == "fp32" or not isinstance(bound, int | float) or not math.isfinite(bound):
             continue
+        if name == BF16 and (reason := bf16_obstacle(provider)):
+            untried[name] = reason
+            continue
         session = open_classifier(bundle, name, provider=provider)
         parts = [session.run({"pixels": batch.inputs}, ["logodds"])[0] for batch in reference.batches()]
         losses[name] = PrecisionLoss(float(np.abs(np.concatenate(parts) - expected.logodds).max()), float(bound))
-    return losses
+    return losses, untried
 
 
 def _difference(expected: _Numbers, found: _Numbers, scale: NDArray[Any] | np.float32) -> float:

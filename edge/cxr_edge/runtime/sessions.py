@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cxr_edge.bundle.bundle import Network
 from cxr_edge.errors import BundleError, ProviderError, UsageError
+from cxr_edge.runtime import openvino
 from cxr_edge.runtime.binding import Binding
 from cxr_edge.runtime.machine import check_threads, usable_cores
 from cxr_edge.runtime.optimised import entry_for
@@ -22,6 +23,7 @@ from cxr_edge.runtime.providers import (
     Obstacle,
     Provider,
     Started,
+    bf16_obstacle,
     did_not_start,
     has_nvidia_driver,
     import_failure,
@@ -117,6 +119,7 @@ def open_session(
     threads: int | None = None,
     spinning: bool = True,
     cached: bool = False,
+    bf16: bool = False,
 ) -> Session:
     """Load a network.
 
@@ -133,9 +136,10 @@ def open_session(
         spinning: Whether idle threads wait busily for work during a run: quicker, at the cost of other programs.
         cached: Whether the next start on the CPU of this machine shall be quicker, for a network of a bundle: see
             `cxr_edge.runtime.optimised`. A small network opens as quickly without.
+        bf16: Whether products have bfloat16 factors, which OpenVINO alone does: ``auto`` is ``openvino`` then.
 
     Raises:
-        ProviderError: The provider was asked for and does not start.
+        ProviderError: The provider was asked for and does not start, or nothing here computes in bf16.
         BundleError: The bytes are no network that this ONNX Runtime can load.
         UsageError: An unknown provider, fewer than one thread, or more than cores that this process may use.
     """
@@ -143,13 +147,17 @@ def open_session(
         raise UsageError(f"provider {provider!r}", cure=f"expected one of {', '.join(get_args(Provider))}")
     check_threads(threads)
     threads = threads or usable_cores()
+    if bf16:
+        provider = "openvino" if provider == "auto" else provider
+        if problem := bf16_obstacle(provider):
+            raise ProviderError(f"bf16 was asked for, but {problem}", cure="--precision fp32")
     reason, obstacle = "asked for", None
     if provider != "cpu":
         accelerator = ACCELERATORS["cuda" if provider == "auto" else provider]
         reason = accelerator.absent
         # On most machines there is none, and they shall not wait for what `start` finds out about that.
         if provider != "auto" or accelerator.provider in onnxruntime.get_available_providers():
-            started = start(model, accelerator, threads=threads, spinning=spinning)
+            started = start(model, accelerator, threads=threads, spinning=spinning, bf16=bf16)
             if isinstance(started, Session):
                 return replace(started, reason=f"{accelerator.title} started") if provider == "auto" else started
             reason, obstacle = started.reason, started
@@ -160,7 +168,9 @@ def open_session(
     return Session(inference, "cpu", reason, threads, path=_path(model))
 
 
-def start(model: NetworkSource, accelerator: Accelerator, *, threads: int, spinning: bool = True) -> Session | Obstacle:
+def start(
+    model: NetworkSource, accelerator: Accelerator, *, threads: int, spinning: bool = True, bf16: bool = False
+) -> Session | Obstacle:
     """Load a network on an accelerator and nowhere else.
 
     Args:
@@ -168,10 +178,13 @@ def start(model: NetworkSource, accelerator: Accelerator, *, threads: int, spinn
         accelerator: Where to.
         threads: Threads for what it leaves to the CPU.
         spinning: See `open_session`.
+        bf16: See `open_session`.
 
     Returns:
         The session, or what kept it from running there.
     """
+    if accelerator.hardware:
+        return _start_openvino(model, accelerator, threads=threads, spinning=spinning, bf16=bf16)
     if accelerator.provider not in onnxruntime.get_available_providers():
         return not_built_in(accelerator)
     folder = Path(onnxruntime.__file__).parent / "capi"
@@ -188,6 +201,27 @@ def start(model: NetworkSource, accelerator: Accelerator, *, threads: int, spinn
     except BundleError as error:  # or the network is at fault: the CPU will tell
         said = _first_line(error.__cause__ or error)
     return did_not_start(accelerator, said, folder=folder)
+
+
+def _start_openvino(
+    model: NetworkSource, accelerator: Accelerator, *, threads: int, spinning: bool, bf16: bool
+) -> Session | Obstacle:
+    devices = openvino.find_devices(onnxruntime, accelerator)
+    if isinstance(devices, Obstacle):
+        return devices
+    options, cache = _options(threads, spinning), None
+    if isinstance(model, Network):  # what comes from memory is small
+        cache = openvino.compile_cache(model.sha256, accelerator, threads=threads, bf16=bf16)
+    settings = openvino.settings_of(accelerator, threads=threads, bf16=bf16, cache=cache)
+    said = ""
+    try:
+        options.add_provider_for_devices(devices, settings)
+        inference = _open(model, None, options)
+        if inference.get_providers()[0] == accelerator.provider:
+            return Session(inference, accelerator.word, "asked for", threads, path=_path(model))
+    except BundleError as error:  # or the network is at fault: the CPU will tell
+        said = _first_line(error.__cause__ or error)
+    return did_not_start(accelerator, said, folder=Path())
 
 
 def _preload() -> str:
@@ -233,7 +267,7 @@ def _open_on_cpu(model: NetworkSource, *, threads: int, spinning: bool, cached: 
     return _open(model, [_CPU], _options(threads, spinning))
 
 
-def _open(model: NetworkSource, providers: list[Any], options: Any) -> Any:
+def _open(model: NetworkSource, providers: list[Any] | None, options: Any) -> Any:
     source = bytes(model.content) if isinstance(model, Network) else model
     try:
         # Its own fallback prints to where the results go, and then computes on the CPU.

@@ -1,4 +1,7 @@
-"""The engine for several machines: the same functions as stages of Ray Data, Parquet files as output.
+"""The engine for several machines: the same work as on one, spread by Ray Data, with Parquet files as output.
+
+One stage does all that is done for a file: to hand decoded pixels from one process to another costs more than it saves,
+and a figure needs them at full size.
 
 Paths are taken in slices, so that neither the list of them nor their records ever lie in one memory as a whole. A slice
 is written under a hidden name and renamed when it is complete: what a crash leaves half done is done again.
@@ -14,23 +17,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from cxr_edge.errors import InputError, UsageError
+import cv2
+
+from cxr_edge.api import load
+from cxr_edge.errors import BundleError, InputError, UsageError
 from cxr_edge.reading.discovery import Discovery
 from cxr_edge.results.index import Index, Parameters, State
 from cxr_edge.results.journal import SLICES, BadLine, keep_bad_lines, read_slices
 from cxr_edge.results.outcomes import Failure
 from cxr_edge.results.output import PRIVATE, make_folder_below, unwritable
+from cxr_edge.results.record import arrow_schema, flatten, to_line
+from cxr_edge.runtime.sessions import Provider
 from cxr_edge.scan.folder import locked_folder
-from cxr_edge.scan.local import Decode, Predict
+from cxr_edge.scan.pipeline import Worker
 from cxr_edge.scan.progress import Tally
 from cxr_edge.text import printable
 
 _SLICE = 100_000
 _UNFINISHED = ".unfinished"
 _PATIENCE = 3.0  # seconds for a machine to answer
-_BATCH = 16  # also the rows of a block that waits between the stages: 3 MB of pixels
+_BATCH = 16  # paths that are handed over together
 
 
 def scan_on_cluster(
@@ -39,9 +47,9 @@ def scan_on_cluster(
     *,
     out: Path,
     bundle: Path | None,
-    size: tuple[int, int],
     address: str | None,
     workers: int | None,
+    pictures: bool = False,
     mode: int = PRIVATE,
     skip_bad: bool = False,
 ) -> Tally:
@@ -49,12 +57,12 @@ def scan_on_cluster(
 
     Args:
         discovery: What to look for; every machine must see the files under the same paths.
-        parameters: What is asked; without explanations and pictures.
+        parameters: What is asked.
         out: The output folder, seen by every machine alike.
         bundle: Folder of the bundle on every machine; None takes the installed one.
-        size: Height and width of an input.
         address: Of a running cluster; None starts Ray on this machine alone.
-        workers: Networks loaded at once; None takes three fifths of the cores and leaves the others to decoding.
+        workers: Networks loaded at once, each on one core; None takes as many as the cluster has cores.
+        pictures: Whether thumbnails, heat maps and figures are written for the report.
         mode: Permissions of the output folder, if it is made.
         skip_bad: Whether rows that are no records are left out.
 
@@ -70,7 +78,7 @@ def scan_on_cluster(
     if address is not None:
         _check_address(address)
     tally, index, records = Tally(), Index(), out / SLICES
-    with locked_folder(out, parameters, mode=mode, pictures=False) as stale:
+    with locked_folder(out, parameters, mode=mode, pictures=pictures) as stale:
         if stale:
             sys.stderr.write(printable(f"An earlier scan ended abruptly ({stale}); going on after it.") + "\n")
         try:
@@ -85,11 +93,12 @@ def scan_on_cluster(
             raise unwritable(out, error) from error
         _start(ray, address)
         try:
-            networks = workers or max(1, int(ray.cluster_resources()["CPU"]) * 3 // 5)
+            networks = workers or max(1, int(ray.cluster_resources()["CPU"]))
+            worker = (parameters, bundle, out, pictures)
             search = discovery.find()
             new = _new(search, index, tally)
             while paths := list(islice(new, _SLICE)):
-                _write_slice(ray, records, paths, parameters, bundle=bundle, size=size, networks=networks)
+                _write_slice(ray, records, paths, worker, gpu=parameters.provider == "cuda", networks=networks)
                 if _count(records / _UNFINISHED, index, tally):
                     number = sum(1 for _ in records.glob("slice-*"))
                     (records / _UNFINISHED).rename(records / f"slice-{number:06}")
@@ -159,26 +168,57 @@ def _native_messages_dropped() -> Iterator[None]:
         os.close(kept)
 
 
-def _write_slice(
-    ray: Any,
-    records: Path,
-    paths: list[bytes],
-    parameters: Parameters,
-    *,
-    bundle: Path | None,
-    size: tuple[int, int],
-    networks: int,
-) -> None:
+class ClusterWorker:
+    """Answers files in a process of the cluster; keeps a network loaded for all its batches.
+
+    Args:
+        parameters: What is asked.
+        bundle: Folder of the bundle on the machine that runs this; None takes the installed one.
+        out: The output folder, for pictures.
+        pictures: Whether they are written.
+
+    Raises:
+        BundleError: That machine has another bundle.
+    """
+
+    def __init__(self, parameters: Parameters, bundle: Path | None, out: Path, pictures: bool) -> None:
+        cv2.setNumThreads(1)  # every worker has a core of its own
+        model = load(
+            bundle,
+            provider=cast("Provider", parameters.provider),
+            threads=1,
+            precision=parameters.precision,
+            operating_point=parameters.operating_point,
+            unsure=parameters.unsure,
+            prevalence=parameters.prevalence,
+            test_time_augmentation=parameters.test_time_augmentation,
+            gate=parameters.gate,
+            exact_labels=parameters.exact_labels,
+        )
+        if model.bundle.digest != parameters.bundle.sha256:
+            raise BundleError(f"{model.bundle.folder}: another bundle than where the scan was started")
+        self._worker = Worker(model, parameters, None, out, pictures=pictures)
+
+    def __call__(self, batch: dict[str, Any]) -> Any:
+        """Take paths as bytes in ``path``; give an Arrow table of rows with the whole record as JSON in ``record``."""
+        import pyarrow as pa
+
+        done = self._worker.work([Path(os.fsdecode(name)) for name in batch["path"]])
+        rows = [{**flatten(each.record), "record": to_line(each.record.to_json())} for each in done if each.record]
+        return pa.Table.from_pylist(rows, schema=arrow_schema().append(pa.field("record", pa.string())))
+
+
+def _write_slice(ray: Any, records: Path, paths: list[bytes], worker: Any, *, gpu: bool, networks: int) -> None:
     inputs = ray.data.from_items([{"path": path} for path in paths], override_num_blocks=-(-len(paths) // _BATCH))
-    decoded = inputs.map_batches(Decode(parameters, *size), batch_size=_BATCH)
-    answered = decoded.map_batches(
-        Predict,
-        fn_constructor_args=(parameters, bundle),
+    answered = inputs.map_batches(
+        ClusterWorker,
+        fn_constructor_args=worker,
         batch_size=_BATCH,
         compute=ray.data.ActorPoolStrategy(size=networks),
-        num_gpus=1 if parameters.provider == "cuda" else None,
+        num_cpus=1,
+        num_gpus=1 if gpu else None,
     )
-    answered.write_parquet(str(records / _UNFINISHED))
+    answered.write_parquet(str(records / _UNFINISHED), ray_remote_args={"num_cpus": 0})  # every core has a worker
 
 
 def _count(slice_: Path, index: Index, tally: Tally) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -14,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+import cv2
 import numpy as np
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -90,11 +92,25 @@ def write_known_pictures(out: Path, record: Record, radiograph: Radiograph) -> N
 
 
 def _small(radiograph: Radiograph, saliency: SaliencyMap | None) -> dict[str, bytes]:
-    small, _ = rendering.grey_picture(radiograph, smallest=1, largest=_SIDE)
+    small, _ = rendering.grey_picture(_halved(radiograph), smallest=1, largest=_SIDE)
     pictures = {THUMBNAIL: rendering.to_jpeg(small[:, :, 0])}
     if saliency is not None:
         pictures[HEAT_MAP] = rendering.to_jpeg(rendering.heat(small, saliency.upsample(*small.shape[:2])))
     return pictures
+
+
+def _halved(radiograph: Radiograph) -> Radiograph:
+    """Average blocks of 2x2 pixels while twice the size of a thumbnail is left.
+
+    OpenCV does that in a third of the time that it takes to average over blocks of any other size. An odd last row or
+    column, a small part of a pixel of the thumbnail, is left out.
+    """
+    pixels = radiograph.pixels
+    while max(pixels.shape) >= 4 * _SIDE and min(pixels.shape) >= 2:
+        height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
+        even = pixels[: 2 * height, : 2 * width]
+        pixels = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
+    return dataclasses.replace(radiograph, pixels=pixels)
 
 
 def _write(out: Path, sha256: str, pictures: Mapping[str, bytes]) -> dict[str, str]:

@@ -78,12 +78,14 @@ class Worker:
     Args:
         model: What answers.
         parameters: What is asked.
-        journal: What is recorded already.
+        journal: What is recorded already; None where nobody knows, so that every file is answered.
         out: The output folder.
         pictures: Whether pictures are written for the report.
     """
 
-    def __init__(self, model: Model, parameters: Parameters, journal: Journal, out: Path, *, pictures: bool) -> None:
+    def __init__(
+        self, model: Model, parameters: Parameters, journal: Journal | None, out: Path, *, pictures: bool
+    ) -> None:
         self._model = model
         self._parameters = parameters
         self._journal = journal
@@ -114,15 +116,17 @@ class Worker:
         content = attempt(job, lambda: read(job))
         if isinstance(content, Failure):
             return self._failed(content, None)
-        # A failure is tried again: its cause, such as a decoder that was not installed, may be gone.
-        index = self._journal.index
-        if not index.claim(content.sha256) and not index.failed(str(job)):
-            self._draw_known(content)
+        if self._journal is not None and self._is_known(self._journal, content):
+            self._draw_known(self._journal, content)
             return Finished(job, content.sha256)
         radiograph = attempt(job, lambda: decode(content.data, job))
         if isinstance(radiograph, Failure):
             return self._failed(radiograph, content.sha256)
         return Decoded(job, content.sha256, radiograph)
+
+    def _is_known(self, journal: Journal, content: Content) -> bool:
+        # A failure is tried again: its cause, such as a decoder that was not installed, may be gone.
+        return not journal.index.claim(content.sha256) and not journal.index.failed(str(content.path))
 
     def _answer(self, run: Sequence[Decoded]) -> Sequence[Answer | Failure]:
         radiographs = [each.radiograph for each in run]
@@ -140,7 +144,7 @@ class Worker:
         return Finished(decoded.path, decoded.sha256, done)
 
     def _record(self, decoded: Decoded, answer: Answer) -> Record:
-        asked, positive = self._parameters, answer.label == answer.bundle.manifest.positive
+        asked, positive = self._parameters, answer.prediction.probability >= answer.prediction.threshold
         explanation, files = None, {}
         if asked.explain != "none" and not answer.refusal and (positive or asked.explain_if == "all"):
             explanation = self._model.explainer.explain(answer, method=asked.explain)
@@ -157,10 +161,10 @@ class Worker:
     def _failed(self, failure: Failure, sha256: str | None) -> Finished:
         return Finished(failure.path, sha256, failed_record(failure, sha256, self._parameters))
 
-    def _draw_known(self, content: Content) -> None:
+    def _draw_known(self, journal: Journal, content: Content) -> None:
         """Make up for pictures that were not asked for when a content was answered; a failure leaves it without."""
         if self._pictures and lacks_pictures(self._out, content.sha256):
-            record = self._journal.record_of(content.sha256)
+            record = journal.record_of(content.sha256)
             if record is not None:
                 attempt(content.path, lambda: write_known_pictures(self._out, record, decode(content.data)))
 

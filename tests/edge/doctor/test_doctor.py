@@ -104,10 +104,10 @@ def test_two_distributions_are_a_fault_with_the_two_lines_that_mend_it(find, mon
 
 
 def test_one_distribution_kept_for_its_accelerator_is_reinstalled_with_it(find, monkeypatch):
-    monkeypatch.setattr(providers, "installed", lambda: {"onnxruntime": "1", "onnxruntime-openvino": "1"})
+    monkeypatch.setattr(providers, "installed", lambda: {"onnxruntime": "1", "onnxruntime-directml": "1"})
     monkeypatch.setattr("cxr_edge.doctor.installation.has_nvidia_driver", lambda: False)
     _, findings = find(provider="cpu")
-    assert findings["installation onnxruntime"].cure[1] == 'python -m pip install "cxr-edge[openvino]"'
+    assert findings["installation onnxruntime"].cure[1] == 'python -m pip install "cxr-edge[directml]"'
 
 
 @pytest.mark.usefixtures("cuda_fails")
@@ -145,11 +145,11 @@ def test_an_accelerator_that_starts_is_tested_against_keras_too(find, monkeypatc
         inference.get_providers = lambda: [providers[0][0] if isinstance(providers[0], tuple) else providers[0]]
         return inference
 
-    listed = ["OpenVINOExecutionProvider", "CPUExecutionProvider"]
+    listed = ["DmlExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(sessions.onnxruntime, "get_available_providers", lambda: listed)
     monkeypatch.setattr(sessions.onnxruntime, "InferenceSession", open_anything)
     report, findings = find()
-    assert findings["providers openvino"].status == findings["bundle self-test on openvino"].status == "ok"
+    assert findings["providers directml"].status == findings["bundle self-test on directml"].status == "ok"
     assert report.exit_code == 0
 
 

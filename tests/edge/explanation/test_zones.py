@@ -46,7 +46,7 @@ def test_what_speaks_against_the_label_counts_for_nothing():
         ),
         (
             [(3, 180, 60), (7, 5, 5)],
-            "most of it lies outside the lungs (70 %); within them, the largest part lies in the lower right lung (30 %)",
+            "most of it lies outside the lungs (70 %); within them, the largest part lies in the lower right lung",
         ),
     ],
 )

@@ -58,7 +58,8 @@ def test_black_and_white_stay_what_they_are():
 def test_the_spread_is_that_of_the_variants_answered_alone(tiny_bundle, image):
     classifier = Classifier(Bundle.open(tiny_bundle), provider="cpu")
     (prediction,) = classifier.predict(image[None])
-    prediction = replace(prediction, threshold=0.01)
+    classifier.rule = replace(classifier.rule, threshold=0.01, certain_from=0.01)
+    (prediction,) = classifier.predict(image[None])
     alone = np.array([classifier.predict(other[None])[0].probability for other in variants(image).values()])
     found = spread(classifier, image, prediction)
     assert found.transforms == 13
@@ -74,8 +75,8 @@ def test_the_spread_is_that_of_the_variants_answered_alone(tiny_bundle, image):
 def test_a_label_on_the_brink_is_named_with_what_turns_it(tiny_bundle, image):
     classifier = Classifier(Bundle.open(tiny_bundle), provider="cpu")
     (prediction,) = classifier.predict(image[None])
-    brink = replace(prediction, threshold=prediction.probability)
-    found = spread(classifier, image, brink)
+    classifier.rule = replace(classifier.rule, threshold=prediction.probability, certain_from=prediction.probability)
+    found = spread(classifier, image, classifier.predict(image[None])[0])
     assert 0 < found.label_agreement < 1
     darker = classifier.probabilities(variants(image)["gamma 1.1"][None])[0]
     assert ("gamma 1.1" in found.label_changed_by) == (darker < prediction.probability)

@@ -82,4 +82,4 @@ def test_two_distributions_explain_why_cuda_is_not_built_in(monkeypatch):
     obstacle = not_built_in(ACCELERATORS["cuda"])
     assert "onnxruntime and onnxruntime-gpu are both installed" in obstacle.reason
     assert obstacle.cure[0] == "python -m pip uninstall -y onnxruntime onnxruntime-gpu"
-    assert not_built_in(ACCELERATORS["openvino"]).reason == "this ONNX Runtime is built without OpenVINO"
+    assert not_built_in(ACCELERATORS["openvino"]).reason == "the plug-in onnxruntime-ep-openvino is not installed"

@@ -215,7 +215,7 @@ def test_the_command_prints_one_record(tiny_bundle, capsys):
     record = json.loads(capsys.readouterr().out)
     assert record["passed"]
     first_release = {"schema", "bundle", "questions", "provider", "differences", "map_change", "tolerance", "passed"}
-    assert record.keys() == {*first_release, "precisions", "untested"}
+    assert record.keys() == {*first_release, "precisions", "untested", "untried"}
     assert record["bundle"]["name"] == "tiny"
 
 

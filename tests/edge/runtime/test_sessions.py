@@ -1,3 +1,4 @@
+import json
 import os
 import sys
 import threading
@@ -9,7 +10,7 @@ import onnxruntime
 import pytest
 
 from cxr_edge.errors import BundleError, ProviderError, UsageError
-from cxr_edge.runtime import machine, sessions
+from cxr_edge.runtime import machine, openvino, sessions
 from cxr_edge.runtime.binding import Binding
 from cxr_edge.runtime.providers import ACCELERATORS, has_nvidia_driver
 from cxr_edge.runtime.sessions import Session, open_session
@@ -34,10 +35,11 @@ def substitute(monkeypatch):
 
     class Made:
         def __init__(self, start):
-            self.start, self.asked, self.options = start, [], None
+            self.start, self.asked, self.options, self.settings = start, [], None, None
 
         def __call__(self, source, options, *, providers, enable_fallback):
             assert enable_fallback == 0
+            providers = providers or [("OpenVINOExecutionProvider", self.settings), "CPUExecutionProvider"]
             name = providers[0][0] if isinstance(providers[0], tuple) else providers[0]
             self.asked.append(providers)
             inference = OPEN(source, options, providers=["CPUExecutionProvider"])
@@ -54,6 +56,9 @@ def substitute(monkeypatch):
         monkeypatch.setattr(sessions.onnxruntime, "InferenceSession", made)
         monkeypatch.setattr(sessions.onnxruntime, "preload_dlls", preload)
         monkeypatch.setattr(sessions, "has_nvidia_driver", lambda: True)
+        monkeypatch.setattr(openvino, "find_devices", lambda _runtime, accelerator: [accelerator.hardware])
+        attach = lambda _options, devices, settings: setattr(made, "settings", {"devices": devices, **settings})  # noqa: E731
+        monkeypatch.setattr(onnxruntime.SessionOptions, "add_provider_for_devices", attach)
         return made
 
     return substitute
@@ -83,7 +88,20 @@ def test_without_cuda_auto_says_so_and_cuda_fails_with_the_cure(model):
         open_session(model, provider="cuda")
 
 
-@pytest.mark.parametrize("word", ["openvino", "directml"])
+def test_a_plug_in_that_is_not_installed_is_named_with_its_extra(model, monkeypatch):
+    monkeypatch.setattr(openvino, "find_spec", lambda _: None)
+    with pytest.raises(ProviderError, match=r"plug-in onnxruntime-ep-openvino is not inst.*cxr-edge\[openvino\]"):
+        open_session(model, provider="openvino")
+
+
+def test_an_onnx_runtime_that_takes_no_plug_ins_is_said_so(model, monkeypatch):
+    monkeypatch.setattr(openvino, "find_spec", lambda _: True)
+    monkeypatch.delattr(onnxruntime, "register_execution_provider_library")
+    with pytest.raises(ProviderError, match=r"takes no plug-ins; .*onnxruntime>=1\.23"):
+        open_session(model, provider="openvino")
+
+
+@pytest.mark.parametrize("word", ["directml"])
 def test_an_accelerator_that_is_not_built_in_names_its_package(model, word, monkeypatch):
     monkeypatch.setattr(sessions.onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(ProviderError, match=rf"built without {ACCELERATORS[word].title}.*cxr-edge\[{word}\]"):
@@ -196,7 +214,9 @@ def test_openvino_gets_the_threads_and_directml_no_memory_pattern(model, substit
     made = substitute(lambda _: None)
     session = open_session(model, provider="openvino", threads=3)
     assert (session.provider, session.reason, session.binding) == ("openvino", "asked for", None)
-    assert made.asked[-1][0][1]["num_of_threads"] == "3"
+    assert made.settings["devices"] == ["CPU"]
+    told = json.loads(made.settings["load_config"])
+    assert told == {"CPU": {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": "3"}}
     assert made.options.enable_mem_pattern
     assert open_session(model, provider="directml").provider == "directml"
     assert not made.options.enable_mem_pattern

@@ -31,7 +31,7 @@ pytestmark = [
 ]
 
 
-def answer(engine: str, inputs: Path, bundle: Path | None, out: Path) -> Any:
+def answer(engine: str, inputs: Path, bundle: Path | None, out: Path, explain: str = "none") -> Any:
     from cxr_edge.scan import cluster
 
     model = load(bundle, provider="cpu", threads=1)
@@ -40,17 +40,17 @@ def answer(engine: str, inputs: Path, bundle: Path | None, out: Path) -> Any:
         bundle=BundleRecord(**model.bundle.to_json()),
         provider="cpu",
         precision="fp32",
-        operating_point=model.classifier.operating_point,
+        operating_point=model.classifier.rule.operating_point,
         gate=model.classifier.gate is not None,
         batch_size=1,
-        explain="none",
-        explain_if="positive",
+        explain=explain,
+        explain_if="all",
     )
     discovery = Discovery((inputs,), output=out)
     if engine == "local":
-        return local.scan_locally(model, discovery, parameters, out=out, workers=2)[0]
+        return local.scan_locally(model, discovery, parameters, out=out, workers=2, pictures=explain != "none")[0]
     return cluster.scan_on_cluster(
-        discovery, parameters, out=out, bundle=bundle, size=(224, 224), address=None, workers=1
+        discovery, parameters, out=out, bundle=bundle, address=None, workers=1, pictures=explain != "none"
     )
 
 
@@ -100,6 +100,25 @@ def test_the_same_records_as_the_local_engine(tiny_bundle: Path, radiographs: Pa
         rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}
     assert len(rows) == later.total
     assert rows["empty.jpeg"]["status"] == "ok"
+
+
+def test_explanations_and_pictures_are_those_of_the_local_engine(
+    lung_bundle: Path, radiographs: Path, tmp_path: Path
+) -> None:
+    answer("local", radiographs, lung_bundle, tmp_path / "local", "gradcam")
+    answer("ray", radiographs, lung_bundle, tmp_path / "ray", "gradcam")
+    expected = records((tmp_path / "local" / "results.jsonl").read_text().splitlines())
+    found = records(parquet.read_table(tmp_path / "ray" / "records").column("record").to_pylist())
+    assert found.keys() == expected.keys()
+    explained = {path: record["explanation"] for path, record in expected.items() if "explanation" in record}
+    assert explained
+    for path, explanation in explained.items():
+        there = found[path]["explanation"]
+        assert there["files"] == explanation["files"]
+        assert there["target"] == explanation["target"]
+        for file in explanation["files"].values():
+            name = file if isinstance(file, str) else file["path"]
+            assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()
 
 
 @pytest.fixture

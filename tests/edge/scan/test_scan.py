@@ -365,3 +365,17 @@ def test_a_damaged_description_is_one_line(tiny_bundle: Path, folder: Path, tmp_
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1, done.stderr
     assert "no description of a scan" in done.stderr
+
+
+def test_a_scan_that_was_begun_before_tune_goes_on_as_it_was(tiny_bundle, folder, tmp_path, monkeypatch):
+    from cxr_edge.bundle.bundle import Bundle
+    from cxr_edge.runtime.tuning import TunedEngine, Tuning, describe_setting, write_tuning
+
+    monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "cache"))
+    first = scan(tiny_bundle, folder, "--out", tmp_path / "before")
+    bundle = Bundle.open(tiny_bundle)
+    engines = dict.fromkeys(("single", "scan", "lime"), TunedEngine("cpu", "int8", 1, 4, 1.0))
+    write_tuning(bundle, Tuning(describe_setting(bundle), "now", engines))
+    again = scan(tiny_bundle, folder, "--out", tmp_path / "before")
+    assert again.returncode == first.returncode
+    assert json.loads((tmp_path / "before" / "scan.json").read_bytes())["precision"] == "fp32"

@@ -117,8 +117,13 @@ class Setting:
 
     @property
     def threshold(self) -> float:
-        """Of the shipped operating point."""
-        return self.model.classifier.threshold
+        """Of the shipped operating point: NORMAL below it."""
+        return self.model.classifier.rule.threshold
+
+    def rank(self, probability: Floats) -> Floats:
+        """The label of each probability as 0 (negative), 0.5 (unsure) or 1 (positive), at the shipped point."""
+        rule = self.model.classifier.rule
+        return ((probability >= rule.threshold) * 0.5 + (probability >= rule.certain_from) * 0.5).astype(np.float64)
 
     @property
     def masked(self) -> Rows:
@@ -156,11 +161,11 @@ class Setting:
             return Estimate(np.nan, np.nan, np.nan)
         return bootstrapped_mean(numbers[known], patients[known].tolist(), resamples=self.resamples, seed=self.seed)
 
-    def share(self, hits: Rows, rows: Rows) -> Estimate:
+    def share(self, hits: NDArray[np.generic], rows: Rows) -> Estimate:
         """The share of some of the images that something holds for, with its interval over patients.
 
         Args:
-            hits: bool [M], whether it holds, one for each chosen image.
+            hits: [M], whether it holds (or 0.5 for half), one for each chosen image.
             rows: bool [N], M of them true.
         """
         found = self.mean(hits, rows)
@@ -174,7 +179,7 @@ class Change:
     Attributes:
         name: The change.
         images: How many were changed and asked about.
-        flips: Share of labels that change at the shipped operating point.
+        flips: Share of labels that change at the shipped operating point; into or out of UNSURE counts half.
         to_positive: Share of the images whose label becomes the positive one.
         to_negative: Share of the images whose label becomes the negative one.
         flips_at: Share of labels that change, by operating point.
@@ -206,15 +211,15 @@ def compare(setting: Setting, name: str, after: Answers, rows: Rows) -> Change:
         rows: bool [N], which images those are, M of them.
     """
     before, labels = setting.answers[rows], setting.labels[rows]
-    was, became = before.probability >= setting.threshold, after.probability >= setting.threshold
-    flipped = was != became
+    was, became = setting.rank(before.probability), setting.rank(after.probability)
+    flipped = np.abs(became - was)
     points = setting.model.bundle.manifest.operating_points.points
     return Change(
         name=name,
         images=len(flipped),
         flips=setting.share(flipped, rows),
-        to_positive=_share(became & ~was),
-        to_negative=_share(was & ~became),
+        to_positive=_share((became == 1) & (was < 1)),
+        to_negative=_share((became == 0) & (was > 0)),
         flips_at={
             point: _share((before.probability >= each.threshold) != (after.probability >= each.threshold))
             for point, each in points.items()
@@ -226,5 +231,5 @@ def compare(setting: Setting, name: str, after: Answers, rows: Rows) -> Change:
     )
 
 
-def _share(rows: Rows) -> float:
-    return float(rows.mean()) if len(rows) else np.nan
+def _share(rows: NDArray[np.generic]) -> float:
+    return float(rows.astype(np.float64).mean()) if len(rows) else np.nan

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from cxr_train.audit.answers import Rows, Setting
 from cxr_train.calibration import Floats
 from cxr_train.dataset import Images
-from cxr_train.metrics import Estimate, bootstrapped, confusion, expected_calibration_error
+from cxr_train.metrics import Estimate, bootstrapped, confusion, decided, expected_calibration_error
 
 SIZE, SHARPNESS = "native size (megapixels)", "sharpness (variance of the Laplacian)"
 _CURVE_POINTS = 200
@@ -66,15 +66,19 @@ class Point:
     """The figures at one operating point.
 
     Attributes:
-        threshold: On the calibrated probability.
+        threshold: On the calibrated probability; below it the label is the negative one.
+        certain_from: From it on the label is the positive one; between the two it is UNSURE.
         shipped: Whether it is the one that is used unless another is asked for.
-        metrics: Every figure of merit by name.
+        metrics: Every figure of merit by name, UNSURE counted as positive.
+        decided: Shares missed, called positive wrongly, and unsure.
         confusion: Counts, rows the truth, columns the answer, the negative class first.
     """
 
     threshold: float
+    certain_from: float
     shipped: bool
     metrics: dict[str, Estimate]
+    decided: dict[str, Estimate]
     confusion: list[list[int]]
 
 
@@ -130,8 +134,10 @@ def discriminate(setting: Setting, known: tuple[Attribute, ...]) -> Discriminati
     measured = {
         name: Point(
             point.threshold,
+            point.upper,
             name == points.default,
             _figures(setting, np.ones(len(labels), bool), point.threshold),
+            decided(labels, probability, point.threshold, point.upper),
             confusion(labels, probability, point.threshold).tolist(),
         )
         for name, point in points.points.items()
@@ -206,11 +212,15 @@ class Reliability:
 
     Attributes:
         ece: Expected calibration error, 15 bins of equal width (Naeini et al. 2015).
+        prevalence: The share of the positive class that the bundle's probabilities take for granted; None unstated.
+        ece_at_prevalence: The error with the images weighted to it.
         mean_stated: By class, the mean probability of the positive label.
         bins: What the reliability diagram shows; bins without an image are left out.
     """
 
     ece: Estimate
+    prevalence: float | None
+    ece_at_prevalence: Estimate | None
     mean_stated: dict[str, float]
     bins: tuple[Bin, ...]
 
@@ -224,10 +234,15 @@ def reliability(setting: Setting) -> Reliability:
         for rows in (place == each for each in range(_BINS))
         if rows.any()
     )
+    everything, prevalence = np.ones(len(labels), bool), setting.model.bundle.manifest.calibration.prevalence
+
+    def error(rows: NDArray[np.intp], at: float | None = None) -> float:
+        return expected_calibration_error(labels[rows], probability[rows], prevalence=at)
+
     return Reliability(
-        setting.estimate(
-            lambda rows: expected_calibration_error(labels[rows], probability[rows]), np.ones(len(labels), bool)
-        ),
+        setting.estimate(error, everything),
+        prevalence,
+        None if prevalence is None else setting.estimate(lambda rows: error(rows, prevalence), everything),
         {name: float(probability[rows].mean()) for name, rows in setting.classes.items()},
         bins,
     )

@@ -247,10 +247,10 @@ def _ranked(setting: Setting, where: Mapping[str, ClassEvidence]) -> Iterator[tu
 
 def _mistakes(setting: Setting) -> Iterator[tuple[str, str, int, str]]:
     probability = setting.answers.probability
-    called = probability >= setting.threshold
+    called = setting.rank(probability)
     names = list(setting.classes)
     for truth, name in enumerate(names):
-        wrong = np.flatnonzero((setting.labels == truth) & (called != (truth == 1)))
+        wrong = np.flatnonzero((setting.labels == truth) & (called == 1 - truth))
         surest = wrong[np.argsort(probability[wrong] if truth else -probability[wrong], kind="stable")][:_MISTAKES]
         for row in surest.tolist():
             answered = names[1 - truth]

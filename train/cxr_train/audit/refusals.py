@@ -195,7 +195,7 @@ def compare_originals(setting: Setting, pairs: list[tuple[Path, Path]]) -> Origi
         for paths in zip(*pairs, strict=True)
     )
     gap = np.abs(full.probability - copies.probability)
-    same = (full.probability >= setting.threshold) == (copies.probability >= setting.threshold)
+    same = setting.rank(full.probability) == setting.rank(copies.probability)
     return Originals(
         pairs=len(pairs),
         same=int(same.sum()),

@@ -71,11 +71,11 @@ def hide_lungs(setting: Setting) -> Change | None:
 def mark(setting: Setting) -> Markers:
     """Pastes and erases markers in radiographs of both classes."""
     pixels, everything = setting.images.pixels, np.ones(len(setting.labels), bool)
-    was = setting.answers.probability >= setting.threshold
-    pasted, flipped = [], np.zeros(len(was), bool)
+    was = setting.rank(setting.answers.probability)
+    pasted, flipped = [], np.zeros(len(was))
     for name, changed in _pasted(pixels):
         after = answer(setting.model, changed)
-        flipped |= was != (after.probability >= setting.threshold)
+        flipped = np.maximum(flipped, np.abs(was - setting.rank(after.probability)))
         pasted.append(compare(setting, name, after, everything))
     masks = np.zeros_like(pixels) if setting.masks is None else setting.masks
     shown = [marker_like(image, mask) for image, mask in zip(pixels, masks, strict=True)]
