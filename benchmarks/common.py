@@ -4,17 +4,20 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 import cxr_edge
 from cxr_edge import LimeOptions
+from cxr_edge.bundle.manifest import FeatureSpec, FileRecord, LayerCamSpec
 from cxr_edge.explanation.lime.engine import Lime
 from cxr_edge.explanation.superpixels import Superpixels
+from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.prediction.preprocess import to_input
 from rounds import take_turns
 
@@ -127,6 +130,20 @@ def model_for(options: argparse.Namespace, **choices: Any) -> cxr_edge.Model:
     return cxr_edge.load(options.bundle, provider="cpu", threads=options.threads, **choices)
 
 
+def with_layercam(model: cxr_edge.Model) -> cxr_edge.Model:
+    """The same model with LayerCAM, made of its own classifier where its bundle has none; in memory only."""
+    from cxr_export.layercam import LAYERCAM_FILE, layercam_graph
+
+    bundle = model.bundle
+    data, layers = layercam_graph(bundle.model(bundle.manifest.precisions["fp32"].file))
+    spec = LayerCamSpec(LAYERCAM_FILE, [FeatureSpec(**layer.to_json()) for layer in layers])
+    files = {**bundle.manifest.files, LAYERCAM_FILE: FileRecord("0" * 64, 0)}
+    bundle = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, layercam=spec, files=files))
+    continued = bundle.with_network(LAYERCAM_FILE, data)
+    classifier = model.classifier
+    return cxr_edge.Model(Classifier(continued, provider="cpu", threads=classifier.session.threads))
+
+
 def inputs_of(files: Sequence[Path]) -> list[Image]:
     """The network's inputs."""
     return [to_input(cxr_edge.read_radiograph(file)) for file in files]
@@ -210,6 +227,17 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     random = np.random.default_rng(0)
     found = bootstrap((known,), np.mean, n_resamples=2000, method="percentile", rng=random).confidence_interval
     return float(known.mean()), float(found.low), float(found.high)
+
+
+def by_patient(files: Sequence[Path], values: Sequence[float]) -> list[float]:
+    """Means by patient: radiographs of one patient say the same thing twice. NaN values are left out."""
+    from cxr_train.dataset import patient_of
+
+    groups: dict[tuple[str, str], list[float]] = {}
+    for file, value in zip(files, values, strict=True):
+        if not np.isnan(value):
+            groups.setdefault(patient_of(file.name), []).append(value)
+    return [float(np.mean(each)) for each in groups.values()]
 
 
 def share(part: int, whole: int) -> str:

@@ -18,6 +18,8 @@ SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("*.py") if "__main__" in 
 PRINTED = {  # what only a run to the end prints, each with a figure in it
     "damaged_pixels.py": r"\| all \| 50 \| \d+ \| \d+ \| 0 \|",
     "decode_speed.py": r"\| all DICOM \| \d+ \| \d+\.\d \| \d+\.\d \| \d\.\d+ \|",
+    "exact_shapley.py": r"\| SHAP, ours \| 64 \| \d\.\d+ .*\d test radiographs, 2 seeds",
+    "explanations.py": r"wrote .*EXPLANATIONS\.md with 3 parts",
     "faithfulness.py": r"\| LIME fast \| \d\.\d+ .*2 test radiographs",
     "gate.py": r"(All \d+ of them: \d+\.\d % \(.*)?\| adults \| 2 \|.*with the gate: \d",
     "gradcam.py": r"\| predict \+ Grad-CAM \| \d+\.\d+ ms \| \d\.\d+ \|",
@@ -27,6 +29,7 @@ PRINTED = {  # what only a run to the end prints, each with a figure in it
     "lime_stability.py": r"\| default \| 0\.\d+ \|.*\d test radiographs, 2 seeds",
     "lungs.py": r"outline the lungs \| \d.*\| PNEUMONIA \| 1 \| 0\.\d+",
     "other_images.py": r"\d photographs",
+    "planted_evidence.py": r"\| marker \| LayerCAM \| \d\.\d+ .*2 test radiographs without pneumonia",
     "process_start.py": r"cxr-edge predict one\.jpeg / import numpy.*: \d\.\d+ \(bar",
     "report_open.py": r"200 entries interactive in \d\.\d+ s",
     "roofline.py": r"\d+% of the float32 roofline",
@@ -40,13 +43,21 @@ PRINTED = {  # what only a run to the end prints, each with a figure in it
 ONE_THREAD = ["--threads", "1"]
 OPTIONS = {
     "decode_speed.py": ["--base", str(BENCHMARKS.parent)],  # against itself
-    **dict.fromkeys(("faithfulness.py", "lime_cost.py", "lime_fidelity.py", "lime_stability.py"), ONE_THREAD),
+    **dict.fromkeys(
+        (
+            *("exact_shapley.py", "faithfulness.py", "lime_cost.py", "lime_fidelity.py", "lime_stability.py"),
+            "planted_evidence.py",
+        ),
+        ONE_THREAD,
+    ),
     "peers": [*ONE_THREAD, "--without", "lime", "start", "roofline", "install"],  # these parts are scripts of their own
 }
 NEEDED = {
     "damaged_pixels.py": ["openjpeg", "jpeg_ls"],
     "decode_speed.py": ["openjpeg", "jpeg_ls"],
-    "faithfulness.py": ["onnx"],
+    "exact_shapley.py": ["scipy"],
+    "explanations.py": ["onnx", "scipy"],
+    "faithfulness.py": ["onnx", "scipy"],
     "int8.py": ["sklearn"],
     "lime_cost.py": ["lime"],
     "lime_fidelity.py": ["lime"],
@@ -55,6 +66,7 @@ NEEDED = {
     "report_open.py": ["selenium"],
     "roofline.py": ["onnx", "threadpoolctl"],
     "session_start.py": ["tensorflow", "tf2onnx"],
+    "planted_evidence.py": ["onnx", "scipy"],
     "peers": ["onnx"],
 }
 WITHOUT = {

@@ -118,10 +118,10 @@ class Model:
 
         Args:
             source: As for `predict`.
-            method: ``gradcam``, ``lime`` or ``both``.
+            method: ``gradcam``, ``lime``, ``both`` of them, ``shap`` or ``all`` three.
             target: The label to explain, in any case, or ``predicted``.
-            cam: ``gradcam``, ``hirescam`` or ``gradcam++``.
-            lime: How LIME is to run; None means its defaults.
+            cam: ``gradcam``, ``hirescam``, ``gradcam++`` or ``layercam``.
+            lime: How LIME and Shapley values are to run; None means the defaults.
 
         Returns:
             The answer with its maps; `draw` draws them.

@@ -41,6 +41,7 @@ MANIFEST_FILE = "manifest.json"
 _GOLDEN_IMAGES, _GOLDEN_NOISE = 12, 2
 _PARITY_IMAGES, _PARITY_NOISE = 64, 8
 _PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "tf2onnx", "onnx", "onnxruntime", "numpy", "cxr-edge")
+_OURS = ("gate_score", "scope_score", "lungs", "layercam", "hirescam")
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _AT_FDCWD = -100  # fcntl.h
 
@@ -199,18 +200,17 @@ def _seal(folder: Path, values: dict[str, Any], dataset: Dataset) -> Comparison:
 def _complete_self_test(bundle: Bundle) -> dict[str, Any]:
     """Adds what the gate and the lung segmenter answer to what the self-test expects.
 
-    Returns:
-        The manifest's ``self_test``.
+    Gives the manifest's ``self_test``.
     """
     reference, expected = read_reference(bundle)
     found, _ = compute_outputs(bundle, reference)
-    expected = replace(expected, gate_score=found.gate_score, scope_score=found.scope_score, lungs=found.lungs)
+    expected = replace(expected, **{name: getattr(found, name) for name in _OURS})
     with np.load(bundle.path(GOLDEN_FILE)) as stored:
         inputs = stored["inputs"]  # in the type that they are stored in: whole grey levels are small
     _write_reference(bundle.folder, inputs, reference, expected)
     training = f"Keras {bundle.manifest.tools.get('keras', 'of an unknown version')}, at export"
     here = f"ONNX Runtime {onnxruntime.__version__}, float32 on the CPU, from the networks of this bundle"
-    by = {name: here if name in {"gate_score", "scope_score", "lungs"} else training for name in expected.to_arrays()}
+    by = {name: here if name in _OURS else training for name in expected.to_arrays()}
     return {"file": GOLDEN_FILE, "computed_by": by}
 
 

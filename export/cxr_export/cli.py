@@ -1,4 +1,4 @@
-"""``cxr-export``: bundle, verify, quantize, losses, calibrate, gate, scope, lungs, split, upgrade and card."""
+"""``cxr-export``: bundle, verify, quantize, losses, calibrate, gate, scope, lungs, layercam, split, upgrade, card."""
 
 from __future__ import annotations
 
@@ -146,6 +146,14 @@ def lungs(
     from cxr_export.attach import add_lungs
 
     _say(add_lungs(_open(bundle), run=run).to_json())
+
+
+@app.command()
+def layercam(bundle: BundleFolder) -> None:
+    """Have a bundle map its answer at finer layers as well, from its own classifier; needs neither data nor a run."""
+    from cxr_export.layercam import add_layercam
+
+    _say(add_layercam(_open(bundle)))
 
 
 @app.command()

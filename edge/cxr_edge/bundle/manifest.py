@@ -53,7 +53,7 @@ class InputSpec(Part, frozen=True):
 
 
 class FeatureSpec(Part, frozen=True):
-    """The shape of the last convolutional map."""
+    """The shape of a convolutional map."""
 
     height: int
     width: int
@@ -111,11 +111,8 @@ class Precision(Part, frozen=True):
 class ScopeDetector(Part, frozen=True):
     """What tells the radiographs that the network knows from those of elsewhere; a second output of the gate's graph.
 
-    Attributes:
-        threshold: Log-odds of coming from elsewhere, above which there is no label.
-        method: How it was learned.
-        chosen_on: What the threshold was chosen on.
-        measured: Shares refused of the radiographs that it should know and labelled of the others, by kind and source.
+    Above the log-odds ``threshold`` there is no label. ``measured``: shares refused of those that it should know and
+    labelled of the others, by kind and source.
     """
 
     threshold: float
@@ -144,6 +141,13 @@ class LungSpec(Part, frozen=True):
     dice: float
     measured_on: str
     training: dict[str, Any] = {}
+
+
+class LayerCamSpec(Part, frozen=True):
+    """The file that continues the fp32 classifier with maps of its answer, and their layers, coarse to fine."""
+
+    file: str
+    layers: list[FeatureSpec]
 
 
 class SelfTestSpec(Part, frozen=True):
@@ -177,8 +181,7 @@ class Manifest(Part, frozen=True):
 
     Attributes:
         schema: See `SCHEMA`.
-        name: The bundle's name.
-        version: Its version.
+        name: The bundle's name, which ``version`` goes with.
         labels: Class names by class index.
         positive: The label whose probability is given.
         input: What the graph takes.
@@ -194,6 +197,7 @@ class Manifest(Part, frozen=True):
         files: Every other file of the bundle.
         gate: What refuses inputs that are no chest radiographs; None answers everything.
         lungs: What outlines the lungs; None leaves it open where the evidence lies.
+        layercam: What maps the answer at several layers; None leaves it at the last one.
         scope: Whose radiographs it was trained on; None leaves it at frontal chest radiographs.
         self_test: What its expected outputs were computed by; None where nobody wrote it down.
         audit: The main figures of an audit of its networks, as the audit wrote them; None where it quotes none.
@@ -218,17 +222,14 @@ class Manifest(Part, frozen=True):
     files: dict[str, FileRecord]
     gate: GateSpec | None = None
     lungs: LungSpec | None = None
+    layercam: LayerCamSpec | None = None
     scope: Scope | None = None
     self_test: SelfTestSpec | None = None
     audit: dict[str, Any] | None = None
     extra: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        """Check what types cannot say.
-
-        Raises:
-            BundleError: A rule is broken.
-        """
+        """Check what types cannot say; a rule that is broken is a `BundleError`."""
         known = f"preprocessing must be {PREPROCESSING}", self.preprocessing == PREPROCESSING
         for rule, holds in (known, *rules_of(self)):
             if not holds:
@@ -284,8 +285,7 @@ class Manifest(Part, frozen=True):
     def to_json(self) -> dict[str, Any]:
         """Give the content of ``manifest.json``."""
         values = super().to_json()
-        extra = values.pop("extra")
-        return {**values, **extra}
+        return values | values.pop("extra")
 
 
 def _check_seal(stated: Any, data: bytes) -> None:

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,9 +27,18 @@ def rules_of(manifest: "Manifest") -> Iterator[tuple[str, bool]]:
         (spec.name, spec.dtype, spec.range) == ("pixels", "float32", [0, 255])
         and 0 < min(spec.height, spec.width) <= max(spec.height, spec.width) <= _SIDE,
     )
+    layers = manifest.layercam.layers if manifest.layercam else []
     yield (
         "features must be no larger than the input, with 1 to 65536 channels",
-        0 < map_.height <= spec.height and 0 < map_.width <= spec.width and 0 < map_.channels <= 2**16,
+        all(
+            0 < each.height <= spec.height and 0 < each.width <= spec.width and 0 < each.channels <= 2**16
+            for each in (map_, *layers)
+        ),
+    )
+    yield (
+        "LayerCAM must have at least one layer, and from one to the next more cells",
+        (manifest.layercam is None or len(layers) > 0)
+        and all(one.height < other.height and one.width < other.width for one, other in pairwise(layers)),
     )
     yield (
         "labels must be two different ones, with the positive one, and none of them UNSURE",
@@ -61,9 +71,10 @@ def rules_of(manifest: "Manifest") -> Iterator[tuple[str, bool]]:
         all(each.file in manifest.files for each in manifest.precisions.values()),
     )
     yield (
-        "the gate's, the lungs' and the self-test's file must be in files",
+        "the gate's, the lungs', LayerCAM's and the self-test's file must be in files",
         all(
-            each is None or each.file in manifest.files for each in (manifest.gate, manifest.lungs, manifest.self_test)
+            each is None or each.file in manifest.files
+            for each in (manifest.gate, manifest.lungs, manifest.layercam, manifest.self_test)
         ),
     )
     yield (

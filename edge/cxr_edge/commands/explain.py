@@ -14,6 +14,7 @@ from cxr_edge.explanation import (
     MAX_SUPERPIXELS,
     PREDICTED,
     CamMethod,
+    Fill,
     LimeOptions,
     Method,
     Mode,
@@ -29,7 +30,10 @@ def explain(
         Path, typer.Option(parser=options.path, help="Folder to write into: a folder for each input.")
     ] = Path("explanations"),
     mode: options.OutputMode = "700",
-    method: Annotated[Method, typer.Option(help="Which explanations.")] = "both",
+    method: Annotated[
+        Method,
+        typer.Option(help="Which explanations: both are Grad-CAM and LIME; shap, Shapley values."),
+    ] = "both",
     target: Annotated[str, typer.Option(metavar=f"{PREDICTED}|LABEL", help="Label to explain.")] = PREDICTED,
     cam: Annotated[CamMethod, typer.Option(help="Which map from features and gradients.")] = "gradcam",
     lime: Annotated[
@@ -50,7 +54,11 @@ def explain(
         int | None,
         typer.Option(min=2, max=MAX_SAMPLES, help="Perturbations.", show_default="as stability needs; reference: 1000"),
     ] = None,
-    budget: Annotated[float | None, typer.Option(help="Seconds for LIME instead of a stability.")] = None,
+    budget: Annotated[float | None, typer.Option(help="Seconds for LIME or SHAP instead of a stability.")] = None,
+    fill: Annotated[Fill, typer.Option(help="What a hidden superpixel looks like.")] = "mean",
+    second_fill: Annotated[
+        Fill | None, typer.Option(help="Say how far the ranking changes under another fill; takes twice the time.")
+    ] = None,
     score: Annotated[
         Score | None, typer.Option(help="What LIME explains.", show_default="logodds; reference: probability")
     ] = None,
@@ -69,7 +77,7 @@ def explain(
     test_time_augmentation: options.TestTimeAugmentation = False,
     no_gate: options.NoGate = False,
 ) -> None:
-    """Show where the network looked: Grad-CAM and LIME on the radiograph itself.
+    """Show where the network looked: Grad-CAM, LIME and Shapley values on the radiograph itself.
 
     Writes figure.png, the single pictures and explanation.json into OUT/NAME; a folder for another input of the same
     name is OUT/NAME-HASH. Research use only: not a medical device.
@@ -84,6 +92,8 @@ def explain(
         stability=stability,
         budget=budget,
         score=score,
+        fill=fill,
+        second_fill=second_fill,
     )
     from cxr_edge.results.output import parse_mode
 
@@ -128,8 +138,10 @@ def explain(
         explanation, folder = outcome
         prediction = explanation.answer.prediction
         typer.echo(printable(f"{prediction.label:<10}  {prediction.probability:.4f}  {folder / 'figure.png'}"))
-        if explanation.evidence is not None and explanation.evidence.sentence:
-            typer.echo(printable(f"{'':<10}  {explanation.evidence.sentence}"))
+        evidence = explanation.evidence
+        for sentence in (evidence.place, evidence.sentence) if evidence is not None else ():
+            if sentence:
+                typer.echo(printable(f"{'':<10}  {sentence}"))
         for warning in explanation.warnings:
             typer.echo(printable(f"warning: {found}: {warning}"), err=True)
     if search.summary:

@@ -7,13 +7,21 @@ from typing import Literal, get_args
 
 from cxr_edge.errors import UsageError
 
-Method = Literal["gradcam", "lime", "both"]
-CamMethod = Literal["gradcam", "hirescam", "gradcam++"]
+Method = Literal["gradcam", "lime", "both", "shap", "all"]
+"""``both`` are Grad-CAM and LIME; ``all`` are these and Shapley values."""
+CamMethod = Literal["gradcam", "hirescam", "gradcam++", "layercam"]
 Segmentation = Literal["slic", "grid", "quickshift"]
 Mode = Literal["fast", "reference"]
 Score = Literal["logodds", "probability"]
+Fill = Literal["mean", "blur", "black"]
+"""What a hidden superpixel looks like: its mean grey level, the blurred picture, or black."""
 
-CAM_NAMES: dict[CamMethod, str] = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM", "gradcam++": "Grad-CAM++"}
+CAM_NAMES: dict[CamMethod, str] = {
+    "gradcam": "Grad-CAM",
+    "hirescam": "HiResCAM",
+    "gradcam++": "Grad-CAM++",
+    "layercam": "LayerCAM",
+}
 
 PREDICTED = "predicted"
 """The target that stands for the label of the answer."""
@@ -29,7 +37,7 @@ MAX_SEED = 2**32 - 1
 
 @dataclass(frozen=True)
 class LimeOptions:
-    """How LIME is to run; None takes the mode's own default. They are checked here and nowhere else.
+    """How LIME and Shapley values are to run; None takes the own default. They are checked here and nowhere else.
 
     Attributes:
         mode: ``fast`` or ``reference``, see `Lime.explain`.
@@ -40,6 +48,8 @@ class LimeOptions:
         stability: Fast mode: expected overlap of the leading superpixels to reach, above 0 and below 1.
         budget: Fast mode: seconds to stop within, above 0; one batch of perturbations is always evaluated.
         score: ``logodds`` (fast mode) or, in the reference mode, ``probability`` (its default) as well.
+        fill: What a hidden superpixel looks like.
+        second_fill: Another fill, under which all is computed once more to say how far the ranking depends on it.
 
     Raises:
         UsageError: An option is out of range, does not fit the mode, or needs a package that is not installed.
@@ -53,11 +63,17 @@ class LimeOptions:
     stability: float | None = None
     budget: float | None = None
     score: Score | None = None
+    fill: Fill = "mean"
+    second_fill: Fill | None = None
 
     def __post_init__(self) -> None:
         check_choice("lime mode", self.mode, get_args(Mode))
         check_choice("segments", self.segments, get_args(Segmentation))
         check_choice("score", self.score, (None, *get_args(Score)))
+        check_choice("fill", self.fill, get_args(Fill))
+        check_choice("second fill", self.second_fill, (None, *get_args(Fill)))
+        if self.second_fill == self.fill:
+            raise UsageError(f"the second fill is {self.fill}, as the first", cure="take another one, or none")
         _check_whole("superpixels", self.superpixels, 1, MAX_SUPERPIXELS)
         if self.samples is not None:
             _check_whole("samples", self.samples, 2, MAX_SAMPLES)

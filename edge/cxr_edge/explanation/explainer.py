@@ -1,4 +1,4 @@
-"""An answer → why: Grad-CAM and LIME for one radiograph."""
+"""An answer → why: Grad-CAM and its relatives, LIME and Shapley values for one radiograph."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,12 +8,17 @@ from typing import Literal, get_args
 from cxr_edge.errors import InputError, UsageError
 from cxr_edge.explanation import PREDICTED, CamMethod, LimeOptions, Method, check_choice
 from cxr_edge.explanation.gradcam import GradCam, SaliencyMap
+from cxr_edge.explanation.layercam import LayerCam
 from cxr_edge.explanation.lime import LimeExplanation
 from cxr_edge.explanation.lime.engine import Lime
 from cxr_edge.explanation.lungs import Evidence, LungSegmenter, measure_evidence
+from cxr_edge.explanation.shapley import ShapExplanation
+from cxr_edge.explanation.shapley.engine import Shapley
 from cxr_edge.prediction.classifier import Classifier
-from cxr_edge.results.outcomes import Answer
+from cxr_edge.results.outcomes import Answer, Prediction
 from cxr_edge.results.record import ExplanationPart, to_record
+
+_WITHOUT_MAP = {"lime", "shap"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +31,7 @@ class Explanation:
         saliency: Grad-CAM or a relative, if asked for.
         lime: The LIME explanation, if asked for.
         evidence: How much of them lies in the lungs; None if the bundle cannot outline lungs.
+        shap: The Shapley values, if asked for.
     """
 
     answer: Answer
@@ -33,6 +39,7 @@ class Explanation:
     saliency: SaliencyMap | None
     lime: LimeExplanation | None
     evidence: Evidence | None = None
+    shap: ShapExplanation | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -60,6 +67,7 @@ class Explanation:
             self.warnings,
             saliency=None if self.saliency is None else self.saliency.to_json(),
             lime=None if self.lime is None else self.lime.to_json(),
+            shap=None if self.shap is None else self.shap.to_json(),
             evidence=None if self.evidence is None else self.evidence.to_json(),
             files=files or {},
         )
@@ -82,9 +90,24 @@ class Explainer:
         return GradCam(self._classifier.bundle, provider=self._classifier.session.provider, threads=1)
 
     @cached_property
+    def layercam(self) -> LayerCam:
+        """The network with its backward pass, on the same provider.
+
+        Raises:
+            BundleError: The bundle has none.
+        """
+        session = self._classifier.session
+        return LayerCam(self._classifier.bundle, provider=session.provider, threads=session.threads)
+
+    @cached_property
     def lime(self) -> Lime:
         """The LIME engine of the classifier."""
         return Lime(self._classifier, self.gradcam)
+
+    @cached_property
+    def shapley(self) -> Shapley:
+        """The Shapley values of the classifier."""
+        return Shapley(self._classifier, self.gradcam)
 
     @cached_property
     def lungs(self) -> LungSegmenter | None:
@@ -108,9 +131,12 @@ class Explainer:
 
         Raises:
             UsageError: Unknown method, map or label; the message lists those that there are.
+            BundleError: LayerCAM is asked for, and the bundle has none.
         """
         check_choice("method", method, get_args(Method))
         check_choice("map", cam, get_args(CamMethod))
+        if cam == "layercam" and method not in _WITHOUT_MAP:
+            _ = self.layercam  # a bundle without it is refused before anything is read
         if target.casefold() == PREDICTED:
             return None
         labels = self._classifier.bundle.manifest.labels
@@ -134,8 +160,9 @@ class Explainer:
             answer: From `Model.predict`.
             method: Which explanations.
             target: A label in any case, or ``predicted``; of an unsure answer that is the positive label.
-            cam: Which map from features and gradients.
-            lime: How LIME is to run; None means its defaults.
+            cam: Which map from features and gradients. HiResCAM is that of one layer before the last where the bundle
+                has LayerCAM; at the last one, where it hasn't, it equals Grad-CAM.
+            lime: How LIME and Shapley values are to run; None means the defaults.
 
         Raises:
             InputError: The answer is a refusal: there is no label to explain. Or the network gives NaN.
@@ -147,11 +174,20 @@ class Explainer:
             cure = "--no-gate (gate=False) explains it all the same"
             raise InputError(f"refused, {refusal}", kind="refused", cure=cure, path=answer.radiograph.source.path)
         prediction = answer.prediction
-        saliency = explained = evidence = None
-        if method != "lime":
-            saliency = self.gradcam.explain(prediction.features, label, method=cam)
-        if method != "gradcam":
+        saliency = explained = values = evidence = None
+        if method not in _WITHOUT_MAP:
+            saliency = self._saliency(prediction, label, cam)
+        if method in {"lime", "both", "all"}:
             explained = self.lime.explain(prediction.input, label, lime)
+        if method in {"shap", "all"}:
+            values = self.shapley.explain(prediction.input, label, lime)
         if self.lungs is not None:
-            evidence = measure_evidence(self.lungs.outline(prediction.input), label, saliency, explained)
-        return Explanation(answer, label, saliency, explained, evidence)
+            evidence = measure_evidence(self.lungs.outline(prediction.input), label, saliency, explained, values)
+        return Explanation(answer, label, saliency, explained, evidence, values)
+
+    def _saliency(self, prediction: Prediction, label: str, cam: CamMethod) -> SaliencyMap:
+        if cam == "layercam":
+            return self.layercam.explain(prediction.input, label)
+        if cam == "hirescam" and self._classifier.bundle.manifest.layercam is not None:
+            return self.layercam.hirescam(prediction.input, label)
+        return self.gradcam.explain(prediction.features, label, method=cam)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.errors import InputError, OutputError
-from cxr_edge.explanation import CAM_NAMES, rendering
+from cxr_edge.explanation import CAM_NAMES, Fill, rendering
 from cxr_edge.explanation.explainer import Explanation
 from cxr_edge.explanation.gradcam import SaliencyMap
-from cxr_edge.explanation.lime import LimeExplanation
+from cxr_edge.explanation.lime import LimeExplanation, SuperpixelExplanation
 from cxr_edge.explanation.lungs import Evidence
 from cxr_edge.explanation.rendering import BgrImage, Line, Panel, to_png
 from cxr_edge.files import MARKER, write_atomically
@@ -26,7 +26,7 @@ from cxr_edge.results.output import PRIVATE, file_mode, output_place
 from cxr_edge.results.record import RESEARCH_USE, to_record
 
 RECORD = "explanation.json"
-PICTURE_NAMES = ("figure.png", "gradcam.png", "lime-region.png", "lime-whole.png", "lime-pros-cons.png")
+PICTURE_NAMES = ("figure.png", "gradcam.png", "lime-region.png", "lime-whole.png", "lime-pros-cons.png", "shap.png")
 _OURS = frozenset({MARKER, RECORD, *PICTURE_NAMES})
 _BY_THE_SYSTEM = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
@@ -109,6 +109,8 @@ def write_explanation(explanation: Explanation, folder: Path) -> None:
 
 
 """Every picture that `draw` may give."""
+_TINTED = "Green raises it, hatched red lowers it, clear where the 95 % interval holds 0; numbers give the rank."
+_FILLS: dict[Fill, str] = {"mean": "their mean grey level", "blur": "a blurred copy", "black": "black"}
 _PANEL = (640, 1000)  # longer side of a panel of the figure: text stays legible, the figure stays openable
 _SINGLE = (448, 4096)  # of a single picture: its own resolution almost always
 
@@ -117,28 +119,31 @@ def draw(explanation: Explanation) -> Iterator[tuple[str, BgrImage]]:
     """Draw every picture of an explanation.
 
     Yields:
-        File name and BGR uint8 [height, width, 3]: ``figure.png`` (original, Grad-CAM, LIME side by side), then
+        File name and BGR uint8 [height, width, 3]: ``figure.png`` (original, Grad-CAM, LIME, SHAP side by side), then
         ``gradcam.png`` (heat map over the radiograph), ``lime-region.png`` (the leading superpixels that speak for the
-        target, all else hidden), ``lime-whole.png`` (the same, outlined on the whole picture) and
-        ``lime-pros-cons.png`` (for in green, against in hatched red), as far as they were asked for.
+        target, all else hidden), ``lime-whole.png`` (the same, outlined on the whole picture),
+        ``lime-pros-cons.png`` (for in green, against in hatched red) and ``shap.png`` (the same for all Shapley
+        values), as far as they were asked for.
     """
-    radiograph, saliency, lime = explanation.answer.radiograph, explanation.saliency, explanation.lime
+    radiograph, saliency = explanation.answer.radiograph, explanation.saliency
+    lime, shap = explanation.lime, explanation.shap
     picture, factor = rendering.grey_picture(radiograph, smallest=_PANEL[0], largest=_PANEL[1])
     panels = [Panel(picture, "Original")]
     if saliency is not None:
         panels.append(_heat_panel(picture, saliency, explanation.evidence))
-    if lime is not None:
-        panels.append(_tint_panel(picture, lime))
-    note = "Green raises it, hatched red lowers it, clear where the 95 % interval holds 0; numbers give the rank."
-    yield "figure.png", rendering.compose(panels, _caption(explanation, saliency, lime, factor, note=note))
+    panels.extend(_tint_panel(picture, each) for each in (lime, shap) if each is not None)
+    yield "figure.png", rendering.compose(panels, _caption(explanation, saliency, (lime, shap), factor, note=_TINTED))
 
     picture, factor = rendering.grey_picture(radiograph, smallest=_SINGLE[0], largest=_SINGLE[1])
     if saliency is not None:
-        caption = _caption(explanation, saliency, None, factor)
+        caption = _caption(explanation, saliency, (), factor)
         yield "gradcam.png", rendering.compose([_heat_panel(picture, saliency, explanation.evidence)], caption)
     if lime is not None:
         for name, panel, note in _lime_singles(picture, lime):
-            yield name, rendering.compose([panel], _caption(explanation, None, lime, factor, note=note))
+            yield name, rendering.compose([panel], _caption(explanation, None, (lime,), factor, note=note))
+    if shap is not None:
+        caption = _caption(explanation, None, (shap,), factor, note=_TINTED)
+        yield "shap.png", rendering.compose([_tint_panel(picture, shap)], caption)
 
 
 def _heat_panel(picture: BgrImage, saliency: SaliencyMap, evidence: Evidence | None) -> Panel:
@@ -146,11 +151,12 @@ def _heat_panel(picture: BgrImage, saliency: SaliencyMap, evidence: Evidence | N
     if evidence is not None and not evidence.outline.implausible:
         lungs = rendering.enlarge_mask(evidence.outline.mask, *picture.shape[:2])
         drawn = rendering.outline(drawn, lungs, rendering.LUNG, thin=True)
+    drawn = rendering.cell(drawn, *saliency.raw.shape)
     title = f"{CAM_NAMES[saliency.method]} for {saliency.target}"
     return Panel(drawn, title, rendering.heat_bar(), ("peak", "0"))
 
 
-def _tint_panel(picture: BgrImage, lime: LimeExplanation) -> Panel:
+def _tint_panel(picture: BgrImage, lime: SuperpixelExplanation) -> Panel:
     """Every superpixel whose interval excludes 0, the leading ones outlined and numbered by rank."""
     labels = rendering.enlarge_labels(lime.superpixels.labels, *picture.shape[:2])
     sure = _sure(lime)
@@ -164,10 +170,10 @@ def _tint_panel(picture: BgrImage, lime: LimeExplanation) -> Panel:
             drawn = rendering.number(rendering.outline(drawn, region, colour), region, str(rank))
     ends = (f"+{largest:.2g}", f"-{largest:.2g}")
     unit = "log-odds" if lime.score == "logodds" else "probability"
-    return Panel(drawn, f"LIME for {lime.target} ({unit})", rendering.tint_bar(), ends)
+    return Panel(drawn, f"{lime.method.upper()} for {lime.target} ({unit})", rendering.tint_bar(), ends)
 
 
-def _sure(lime: LimeExplanation) -> NDArray[np.bool_]:
+def _sure(lime: SuperpixelExplanation) -> NDArray[np.bool_]:
     """Say of each superpixel whether the 95 % interval of its coefficient excludes 0."""
     low, high = lime.intervals.T
     return (low > 0) | (high < 0)
@@ -194,7 +200,7 @@ def _lime_singles(picture: BgrImage, lime: LimeExplanation) -> Iterator[tuple[st
 def _caption(
     explanation: Explanation,
     saliency: SaliencyMap | None,
-    lime: LimeExplanation | None,
+    superpixels: Sequence[SuperpixelExplanation | None],
     factor: float,
     *,
     note: str = "",
@@ -208,13 +214,14 @@ def _caption(
     headline = f"{prediction.label}: {probability}, {called} (operating point {prediction.operating_point})"
     lines = [Line(headline, "headline"), Line(_source(explanation.answer.radiograph, factor))]
     lines.extend(Line(f"Warning: {warning}", "warning") for warning in explanation.warnings)
+    if explanation.evidence is not None and explanation.evidence.place:
+        lines.append(Line(explanation.evidence.place))
     if explanation.evidence is not None and explanation.evidence.sentence:
         key = " White line: the lungs." if saliency is not None else ""
         lines.append(Line(explanation.evidence.sentence + key))
     if saliency is not None:
         lines.append(Line(_saliency_caption(saliency)))
-    if lime is not None:
-        lines.append(Line(_lime_caption(lime, note)))
+    lines.extend(Line(_superpixel_caption(each, note)) for each in superpixels if each is not None)
     network = f"{bundle.manifest.name} {bundle.manifest.version} ({bundle.digest[:12]})"
     lines.append(Line(f"Made by {network}, {prediction.precision} on {prediction.provider}."))
     lines.append(Line(RESEARCH_USE))
@@ -223,26 +230,37 @@ def _caption(
 
 def _saliency_caption(saliency: SaliencyMap) -> str:
     rows, columns = saliency.raw.shape
-    where = f"{CAM_NAMES[saliency.method]}: the last convolutional map ({rows} x {columns} cells)"
+    what = f"{len(saliency.layers)} convolutional maps, down to" if saliency.layers else "a convolutional map of"
+    where = f"{CAM_NAMES[saliency.method]}: {what} {rows} x {columns} cells"
+    square = "The square in the corner is one cell, the finest that it can show."
     if saliency.peak == 0:
-        return f"{where} speaks for {saliency.target} nowhere."
-    return f"{where}, coloured where it speaks for {saliency.target}; scaled to its peak, {saliency.peak:.3g}."
+        return f"{where} speaks for {saliency.target} nowhere. {square}"
+    scale = "each layer scaled to its peak" if saliency.layers else f"scaled to its peak, {saliency.peak:.3g}"
+    return f"{where}, coloured where it speaks for {saliency.target}; {scale}. {square}"
 
 
-def _lime_caption(lime: LimeExplanation, note: str) -> str:
-    if lime.stopped == "flat":
-        return "LIME: every superpixel is of one grey level, hiding it changes nothing; nothing to explain."
-    unit = "log-odds" if lime.score == "logodds" else "probability"
+def _superpixel_caption(explained: SuperpixelExplanation, note: str) -> str:
+    name = f"LIME ({explained.mode})" if isinstance(explained, LimeExplanation) else "SHAP"
+    if explained.stopped == "flat":
+        return f"{name}: hiding a superpixel changes nothing; nothing to explain."
+    unit = "log-odds" if explained.score == "logodds" else "probability"
+    what = f"change of the {unit} of {explained.target} when a superpixel is shown"
+    if name == "SHAP":
+        what = f"share of each superpixel in the {unit} of {explained.target} (Shapley value)"
     certainty = (
         "all combinations, exact"
-        if lime.stopped == "exact"
-        else f"another run is expected to name {lime.stability:.0%} of the top {lime.top} again"
+        if explained.stopped == "exact"
+        else f"another run is expected to name {explained.stability:.0%} of the top {explained.top} again"
     )
-    short = " (sample limit, stability asked for not reached)" if lime.stopped == "limit" else ""
+    short = " (sample limit, stability asked for not reached)" if explained.stopped == "limit" else ""
+    other = ""
+    if change := explained.change:
+        other = f" Hidden by {_FILLS[change.fill]}, {change.overlap:.0%} of the top {explained.top} are the same."
     return (
-        f"LIME ({lime.mode}): change of the {unit} of {lime.target} when a superpixel is shown. {note} "
-        f"{lime.estimate.samples} samples of {lime.superpixels.count} superpixels{short}, "
-        f"R2 {lime.estimate.r_squared:.2f}, {certainty}, seed {lime.seed}."
+        f"{name}: {what}. {note} "
+        f"{explained.estimate.samples} samples of {explained.superpixels.count} superpixels{short}, "
+        f"R2 {explained.estimate.r_squared:.2f}, {certainty}, hidden by {_FILLS[explained.fill]}, "
+        f"seed {explained.seed}.{other}"
     )
 
 

@@ -17,17 +17,21 @@ FILE = "gradcam.onnx"
 
 @dataclass(frozen=True, eq=False)
 class SaliencyMap:
-    """How much each place of the last convolutional map speaks for a class.
+    """How much each cell of a convolutional map speaks for a class.
 
     Attributes:
-        raw: float32 [h, w], ≥ 0, in units of the class's logit per feature-map cell; before any scaling.
+        raw: float32 [h, w], ≥ 0, in units of the class's logit per cell, before any scaling; of several layers, the
+            fused map, 0..1.
         method: Which map.
         target: The label that it speaks for.
+        layers: The maps of the single layers that ``raw`` was fused of, coarse to fine, in units of the log-odds per
+            cell; empty where it is the map of one layer.
     """
 
     raw: NDArray[np.float32]
     method: CamMethod
     target: str
+    layers: tuple[NDArray[np.float32], ...] = ()
 
     @property
     def peak(self) -> float:
@@ -42,20 +46,22 @@ class SaliencyMap:
     def upsample(self, height: int, width: int) -> NDArray[np.float32]:
         """Spread the normalised map over a picture of any size and aspect ratio.
 
-        The input was squashed, so that each cell covers ``width/w`` by ``height/h`` pixels of the original.
+        The input was squashed, so that each cell covers ``width/w`` by ``height/h`` pixels of the original. Between the
+        centres of the cells the map is bilinear: no value lies above or below those of the cells around it, so that
+        no peak and no edge is drawn that the network did not compute.
 
         Returns:
-            float32 [height, width] in 0..1, bicubic, clipped.
+            float32 [height, width] in 0..1.
         """
-        large = cv2.resize(self.normalised, (width, height), interpolation=cv2.INTER_CUBIC)
-        return np.asarray(np.clip(large, 0.0, 1.0), np.float32)
+        return np.asarray(cv2.resize(self.normalised, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
     def to_json(self) -> dict[str, object]:
         """Give the raw map and how it is scaled for display."""
+        kind = "divide each layer by its peak, take the largest" if self.layers else "divide by peak"
         return {
             "method": self.method,
             "target": self.target,
-            "normalisation": {"kind": "divide by peak", "peak": self.peak},
+            "normalisation": {"kind": kind, "peak": self.peak},
             "raw": [[float(value) for value in row] for row in self.raw],
         }
 

@@ -12,6 +12,8 @@ from cxr_edge.errors import BundleError
 from cxr_edge.explanation import CAM_NAMES, CamMethod
 from cxr_edge.explanation.gradcam import SaliencyMap
 from cxr_edge.explanation.lime import LimeExplanation
+from cxr_edge.explanation.shapley import ShapExplanation
+from cxr_edge.explanation.zones import ZoneShare, zone_sentence, zone_shares
 from cxr_edge.runtime.sessions import Provider, open_session
 
 # Of the masks that people drew for the Kermany set (`python benchmarks/lungs.py` prints it) every one covers between
@@ -57,6 +59,9 @@ class Evidence:
         saliency: Share of the map as it is shown, upsampled to the input; 0..1. None if the map is empty, was not
             asked for, or no lungs were found.
         lime: Share of LIME's positive coefficients, each spread evenly over the pixels of its superpixel; as above.
+        shap: The same of the Shapley values.
+        zones: Where in the lungs the evidence of ``zones_of`` lies; none where there are no lungs or no evidence.
+        zones_of: The most certain of the explanations: Shapley values before LIME before a map.
     """
 
     target: str
@@ -64,6 +69,14 @@ class Evidence:
     method: CamMethod | None
     saliency: float | None
     lime: float | None
+    shap: float | None = None
+    zones: tuple[ZoneShare, ...] = ()
+    zones_of: str = ""
+
+    @property
+    def place(self) -> str | None:
+        """Where the evidence lies, in words; None where there is nothing to say."""
+        return zone_sentence(self.zones, self.target, self.zones_of)
 
     @property
     def lungs_share(self) -> float | None:
@@ -73,7 +86,7 @@ class Evidence:
     @property
     def shares(self) -> dict[str, float]:
         """The shares that could be computed, by the name of what they are a share of."""
-        shares = {CAM_NAMES[self.method] if self.method else "": self.saliency, "LIME": self.lime}
+        shares = {CAM_NAMES[self.method] if self.method else "": self.saliency, "LIME": self.lime, "SHAP": self.shap}
         return {name: share for name, share in shares.items() if share is not None}
 
     @property
@@ -92,8 +105,10 @@ class Evidence:
             return (f"No lungs found: {self.outline.implausible}.",)
         least = max(LEAST, OVER_CHANCE * self.outline.share)
         low = {name: share for name, share in self.shares.items() if share < least}
+        if not low:
+            return ()
         where = f"Only {_in_words(low)} evidence for {self.target} lies in the lungs ({self._size})"
-        return (f"{where}: look whether a marker, a tube or the border explains the answer.",) if low else ()
+        return (f"{where}: look whether a marker, a tube or the border explains the answer.",)
 
     @property
     def _size(self) -> str:
@@ -105,7 +120,10 @@ class Evidence:
             "lungs_share": self.lungs_share,
             "gradcam_inside": self.saliency,
             "lime_inside": self.lime,
+            "shap_inside": self.shap,
             "doubt": self.outline.implausible,
+            "zones": [zone.to_json() for zone in self.zones],
+            "zones_of": self.zones_of or None,
         }
 
 
@@ -160,7 +178,11 @@ def to_mask(logits: NDArray[np.float32], height: int, width: int) -> NDArray[np.
 
 
 def measure_evidence(
-    outline: LungOutline, target: str, saliency: SaliencyMap | None, lime: LimeExplanation | None
+    outline: LungOutline,
+    target: str,
+    saliency: SaliencyMap | None,
+    lime: LimeExplanation | None,
+    shap: ShapExplanation | None = None,
 ) -> Evidence:
     """Measure how much of the explanations of one input lies in its lungs.
 
@@ -169,17 +191,20 @@ def measure_evidence(
         target: The label that they speak for.
         saliency: Grad-CAM or a relative, if there is one.
         lime: The LIME explanation, if there is one.
+        shap: The Shapley values, if there are any.
     """
     method = saliency.method if saliency else None
     if outline.implausible:
         return Evidence(target, outline, method, None, None)
-    return Evidence(
-        target,
-        outline,
-        method,
-        inside_share(saliency.upsample(*outline.mask.shape), outline.mask) if saliency else None,
-        inside_share(lime.superpixels.spread(lime.coefficients), outline.mask) if lime else None,
-    )
+    weights = {
+        "SHAP": shap.superpixels.spread(shap.coefficients) if shap else None,
+        "LIME": lime.superpixels.spread(lime.coefficients) if lime else None,
+        CAM_NAMES[method] if method else "": saliency.upsample(*outline.mask.shape) if saliency else None,
+    }
+    shares = [None if each is None else inside_share(each, outline.mask) for each in weights.values()]
+    zones_of, chosen = next(((name, each) for name, each in weights.items() if each is not None), ("", None))
+    zones = () if chosen is None else zone_shares(outline.mask, chosen)
+    return Evidence(target, outline, method, shares[2], shares[1], shares[0], zones, zones_of)
 
 
 def inside_share(weights: NDArray[Any], mask: NDArray[np.bool_]) -> float | None:
@@ -206,7 +231,8 @@ def _implausible(mask: NDArray[np.bool_]) -> str | None:
 
 
 def _in_words(shares: dict[str, float]) -> str:
-    return " and ".join(f"{_percent(share)} of the {name}" for name, share in shares.items())
+    *all_but_last, last = [f"{_percent(share)} of the {name}" for name, share in shares.items()]
+    return f"{', '.join(all_but_last)} and {last}" if all_but_last else last
 
 
 def _percent(share: float) -> str:

@@ -134,6 +134,15 @@ def outline(
     return drawn if thin else np.asarray(cv2.copyTo(drawn, region.astype(np.uint8), picture.copy()), np.uint8)
 
 
+def cell(picture: BgrImage, rows: int, columns: int) -> BgrImage:
+    """Draw the size of one cell of a map of so many rows and columns into the lower left corner."""
+    height, width = picture.shape[:2]
+    region = np.zeros((height, width), bool)
+    down, across, margin = max(3, round(height / rows)), max(3, round(width / columns)), ceil(_scale(picture) / 80)
+    region[height - margin - down : height - margin, margin : margin + across] = True
+    return outline(picture, region, LUNG, thin=True)
+
+
 def number(picture: BgrImage, region: NDArray[np.bool_], text: str) -> BgrImage:
     """Write a short text on a dark disc at the innermost point of a region."""
     depth = cv2.distanceTransform(np.pad(region, 1).astype(np.uint8), cv2.DIST_L2, 3)

@@ -61,6 +61,7 @@ COLUMNS = (
     Column("lungs_share", "real", ("explanation", "evidence", "lungs_share")),
     Column("gradcam_inside", "real", ("explanation", "evidence", "gradcam_inside")),
     Column("lime_inside", "real", ("explanation", "evidence", "lime_inside")),
+    Column("shap_inside", "real", ("explanation", "evidence", "shap_inside")),
     Column("time", "text", ("time",)),
     Column("sha256", "text", ("sha256",)),
     Column("format", "text", ("source", "format")),
@@ -145,6 +146,7 @@ class ExplanationPart:
         warnings: All warnings of the record: the answer's, and what the explanation adds.
         saliency: Grad-CAM or a relative, if asked for.
         lime: The LIME explanation, if asked for.
+        shap: The Shapley values, if asked for.
         evidence: How much of them lies in the lungs; None if the bundle cannot outline lungs.
         files: File name → its path relative to the folder of the record, in POSIX form.
     """
@@ -154,11 +156,12 @@ class ExplanationPart:
     saliency: Mapping[str, object] | None = None
     lime: Mapping[str, object] | None = None
     evidence: Mapping[str, object] | None = None
+    shap: Mapping[str, object] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
         """Give the record's ``explanation``."""
-        maps = {"saliency": self.saliency, "lime": self.lime, "evidence": self.evidence}
+        maps = {"saliency": self.saliency, "lime": self.lime, "shap": self.shap, "evidence": self.evidence}
         known = {name: dict(each) for name, each in maps.items() if each is not None}
         return {"target": self.target, **known, "files": dict(self.files)}
 

@@ -76,9 +76,9 @@ class NormalisationRecord(Struct, frozen=True, kw_only=True):
 
 
 class SaliencyRecord(Struct, frozen=True, kw_only=True):
-    """Grad-CAM or a relative; ``raw`` has a number for each cell of the last convolutional map, row by row."""
+    """Grad-CAM or a relative; ``raw`` has a number for each cell of the finest convolutional map used, row by row."""
 
-    method: Literal["gradcam", "hirescam", "gradcam++"]
+    method: Literal["gradcam", "hirescam", "gradcam++", "layercam"]
     target: str
     normalisation: NormalisationRecord
     raw: list[list[Finite]]
@@ -106,11 +106,18 @@ class SegmentsRecord(Struct, frozen=True, kw_only=True):
     count: Count
 
 
-class LimeRecord(Struct, frozen=True, kw_only=True):
-    """A LIME explanation; coefficients in order of falling absolute value."""
+class FillRecord(Struct, frozen=True, kw_only=True):
+    """How far the ranking depends on what a hidden superpixel looks like: shared leaders and Spearman's correlation."""
+
+    fill: str
+    overlap: Share
+    rank_correlation: Annotated[float, Meta(ge=-1.0, le=1.0)]
+
+
+class ShapRecord(Struct, frozen=True, kw_only=True):
+    """Shapley values, in order of falling absolute value; ``intercept`` is the score with everything hidden."""
 
     method: str
-    mode: str
     score: str
     target: str
     samples: Count
@@ -123,6 +130,22 @@ class LimeRecord(Struct, frozen=True, kw_only=True):
     seed: int
     provider: str
     precision: str
+    fill: str | UnsetType = UNSET
+    second_fill: FillRecord | UnsetType = UNSET
+
+
+class LimeRecord(ShapRecord, frozen=True, kw_only=True):
+    """A LIME explanation; coefficients in order of falling absolute value."""
+
+    mode: str
+
+
+class ZoneRecord(Struct, frozen=True, kw_only=True):
+    """A third of the height of the patient's right or left lung, with its share of what speaks for the target."""
+
+    side: Literal["right", "left"]
+    height: Literal["upper", "middle", "lower"]
+    share: Share
 
 
 class EvidenceRecord(Struct, frozen=True, kw_only=True):
@@ -131,7 +154,10 @@ class EvidenceRecord(Struct, frozen=True, kw_only=True):
     lungs_share: Share | None
     gradcam_inside: Share | None
     lime_inside: Share | None
+    shap_inside: Share | UnsetType | None = UNSET
     doubt: str | None
+    zones: list[ZoneRecord] | UnsetType = UNSET
+    zones_of: str | UnsetType | None = UNSET
 
 
 class ExplanationRecord(Struct, frozen=True, kw_only=True):
@@ -140,6 +166,7 @@ class ExplanationRecord(Struct, frozen=True, kw_only=True):
     target: str
     saliency: SaliencyRecord | UnsetType = UNSET
     lime: LimeRecord | UnsetType = UNSET
+    shap: ShapRecord | UnsetType = UNSET
     evidence: EvidenceRecord | UnsetType = UNSET
     files: dict[str, str]
 

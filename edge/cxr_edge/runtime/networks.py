@@ -10,6 +10,8 @@ DESCRIPTOR = "descriptor"
 """The output of a classifier that the gate looks at, float32 [N, D]."""
 ELSEWHERE = "elsewhere"
 """The output of a gate that tells the scope: log-odds of coming from elsewhere, float32 [N]."""
+LAYERCAM, HIRESCAM = "layercam", "hirescam"
+"""The outputs that `open_layercam` adds to a classifier's."""
 
 
 def open_classifier(
@@ -88,6 +90,35 @@ def open_gradcam(bundle: Bundle, *, provider: Provider = "auto", threads: int | 
     shape = bundle.manifest.feature_shape
     session = open_session(bundle.network(GRADCAM_FILE), provider=provider, threads=threads)
     session.check({"features": shape, "target": (None,)}, {"gradients": shape, "map": shape[:3]})
+    return session
+
+
+def open_layercam(bundle: Bundle, *, provider: Provider = "auto", threads: int | None = None) -> Session:
+    """Open the fp32 classifier with LayerCAM behind it: pixels → what the classifier gives, layercam and hirescam.
+
+    LayerCAM's file holds no weights: its nodes take activations and kernels from the classifier by name. Protocol
+    Buffers read two messages one behind the other as one ("Encoding", "Last One Wins"), so that the two files, one
+    behind the other, are one network.
+
+    With P the cells of all layers, one layer behind the other, row by row: ``layercam`` is float32 [N, 2, P], for the
+    negative and the positive label; ``hirescam`` is float32 [N, P], for the positive one.
+
+    Args:
+        bundle: An opened bundle.
+        provider: See `open_session`.
+        threads: See `open_session`.
+
+    Raises:
+        BundleError: The bundle has none, or it does not fit.
+        ProviderError: See `open_session`.
+    """
+    spec = bundle.manifest.layercam
+    if spec is None:
+        raise BundleError("the bundle has no LayerCAM", cure="add it with cxr-export layercam", path=bundle.folder)
+    network = bundle.model(bundle.manifest.precisions["fp32"].file) + bundle.model(spec.file)
+    session = open_session(network, provider=provider, threads=threads)
+    cells = sum(layer.height * layer.width for layer in spec.layers)
+    session.check({"pixels": bundle.manifest.input_shape}, {LAYERCAM: (None, 2, cells), HIRESCAM: (None, cells)})
     return session
 
 

@@ -5,7 +5,7 @@
 - ``inputs`` [N, height, width] in 0..255 and ``target`` int64 [N], the class whose map is asked for;
 - ``logodds``, ``probability``, ``gradients`` and ``map`` as in `Outputs`, computed by the training framework;
 - where the bundle has a gate, ``gate_score`` and perhaps ``scope_score``; where it has a lung segmenter, ``lungs`` for
-  the first inputs.
+  the first inputs; where it has LayerCAM, ``layercam`` and ``hirescam``.
 
 The manifest says under ``self_test`` what each was computed by.
 """
@@ -61,6 +61,8 @@ class Outputs:
         gate_score: float32 [N]; None where there is no gate.
         scope_score: float32 [N]; None where the gate does not tell the scope.
         lungs: float32 [min(N, `LUNG_INPUTS`), h, w], log-odds of lung; None where there is no lung segmenter.
+        layercam: float32 [N, 2, P], see `cxr_edge.runtime.networks.open_layercam`; None where there is none.
+        hirescam: float32 [N, P]; the same.
     """
 
     logodds: _Numbers
@@ -70,6 +72,8 @@ class Outputs:
     gate_score: _Numbers | None = None
     scope_score: _Numbers | None = None
     lungs: _Numbers | None = None
+    layercam: _Numbers | None = None
+    hirescam: _Numbers | None = None
 
     @classmethod
     def join(cls, parts: "Sequence[Outputs]") -> "Outputs":
@@ -111,6 +115,9 @@ def _unpack(data: bytes) -> Mapping[str, NDArray[Any]]:
 
 def _check_shapes(bundle: Bundle, reference: ReferenceInputs, expected: Outputs) -> None:
     spec, map_ = bundle.manifest.input, bundle.manifest.features
+    cells = (
+        sum(layer.height * layer.width for layer in bundle.manifest.layercam.layers) if bundle.manifest.layercam else 0
+    )
     count = len(reference.inputs)
     if not 0 < count <= MOST_INPUTS:
         raise ValueError(f"{count} inputs, expected 1 to {MOST_INPUTS}")
@@ -123,6 +130,8 @@ def _check_shapes(bundle: Bundle, reference: ReferenceInputs, expected: Outputs)
         "map": (count, map_.height, map_.width),
         "gate_score": (count,),
         "scope_score": (count,),
+        "layercam": (count, 2, cells),
+        "hirescam": (count, cells),
     }
     for name, value in {**vars(reference), **vars(expected)}.items():
         if value is not None and value.shape != shapes.get(name, value.shape):

@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import BundleError
-from cxr_edge.runtime.networks import DESCRIPTOR, gate_outputs, open_classifier, open_gate, open_gradcam, open_lungs
+from cxr_edge.runtime.networks import (
+    DESCRIPTOR,
+    HIRESCAM,
+    LAYERCAM,
+    gate_outputs,
+    open_classifier,
+    open_gate,
+    open_gradcam,
+    open_layercam,
+    open_lungs,
+)
 from cxr_edge.runtime.providers import BF16, Provider, bf16_obstacle
 from cxr_edge.runtime.reference import LUNG_INPUTS, Outputs, ReferenceInputs, read_reference
 
@@ -54,7 +64,7 @@ class Comparison:
         differences: Largest absolute difference by output, relative to the largest expected absolute value; that of
             the probability to 1.
         map_change: Largest difference between the maps of one class for two inputs, relative to the largest
-            value; 0 means that the map does not depend on the input.
+            value; 0 means that the map does not depend on the input. The least one, where there is LayerCAM, too.
         tolerance: The differences that still pass.
         precisions: The precisions besides fp32.
         untested: What the bundle has but states no expectation for.
@@ -123,12 +133,19 @@ def compute_outputs(bundle: Bundle, reference: ReferenceInputs, *, provider: Pro
     if manifest.lungs is not None:
         lungs = open_lungs(bundle, provider=provider).run({"pixels": reference.inputs[:LUNG_INPUTS]}, ["lungs"])[0]
         outputs = replace(outputs, lungs=lungs)
+    if manifest.layercam is not None:
+        session = open_layercam(bundle, provider=provider)
+        maps = [session.run({"pixels": batch.inputs}, [LAYERCAM, HIRESCAM]) for batch in reference.batches()]
+        layercam, hirescam = (np.concatenate(each) for each in zip(*maps, strict=True))
+        outputs = replace(outputs, layercam=layercam, hirescam=hirescam)
     return outputs, classifier.provider
 
 
 def compare(reference: ReferenceInputs, expected: Outputs, found: Outputs, *, provider: str) -> Comparison:
     """Measure how far outputs are from the expected ones; outputs that are not expected are left out."""
-    maps = [found.map[reference.target == target] for target in np.unique(reference.target)]
+    maps = [[found.map[reference.target == target] for target in np.unique(reference.target)]]
+    if expected.layercam is not None and found.layercam is not None:
+        maps.append(list(found.layercam.swapaxes(0, 1)))
     differences = {}
     for name, wanted in expected.to_arrays().items():
         # ONNX Runtime's sigmoid stops at about 1e-8: against the largest possible value, not the largest seen.
@@ -138,7 +155,7 @@ def compare(reference: ReferenceInputs, expected: Outputs, found: Outputs, *, pr
         questions=len(expected.logodds),
         provider=provider,
         differences=differences,
-        map_change=max(_difference(of_class, of_class[:1], of_class) for of_class in maps),
+        map_change=min(max(_difference(each, each[:1], each) for each in by_class) for by_class in maps),
     )
 
 
@@ -165,6 +182,7 @@ def self_test(bundle: Bundle, *, provider: Provider = "cpu") -> Comparison:
         "gate_score": gate,
         "scope_score": gate and gate.scope,
         "lungs": bundle.manifest.lungs,
+        "layercam": bundle.manifest.layercam,
         **bundle.manifest.precisions,
     }
     tested = {*expected.to_arrays(), *precisions, *untried, "fp32"}

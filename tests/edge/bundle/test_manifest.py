@@ -39,6 +39,20 @@ def test_optional_parts_are_read_or_absent(values):
     assert Manifest.from_json(manifest.to_json()) == manifest
 
 
+def test_layercam_is_optional_and_its_layers_are_checked(values):
+    assert Manifest.from_json(values).layercam is None
+    layers = [{"height": side, "width": side, "channels": 8} for side in (7, 14)]
+    values["layercam"] = {"file": "classifier.onnx", "layers": layers}
+    manifest = Manifest.from_json(values)
+    assert [layer.height for layer in manifest.layercam.layers] == [7, 14]
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    for wrong in ([], layers[::-1], [{**layers[0], "height": 0}], [{**layers[0], "channels": 2**20}]):
+        with pytest.raises(BundleError, match=r"LayerCAM must|features must"):
+            Manifest.from_json({**values, "layercam": {"file": "classifier.onnx", "layers": wrong}})
+    with pytest.raises(BundleError, match="must be in files"):
+        Manifest.from_json({**values, "layercam": {"file": "layercam.onnx", "layers": layers}})
+
+
 def test_whole_numbers_pass_for_real_ones(values):
     values["calibration"]["scale"] = 1
     assert isinstance(Manifest.from_json(values).calibration.scale, float)

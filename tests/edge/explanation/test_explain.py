@@ -16,7 +16,8 @@ from cxr_edge.api import Model, load
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.explanation import DEFAULT_SUPERPIXELS, LimeOptions
 from cxr_edge.explanation.figures import PICTURE_NAMES, RECORD, explanation_folder, write_explanation
-from cxr_edge.explanation.lime.engine import DEFAULT_STABILITY, REFERENCE_SAMPLES
+from cxr_edge.explanation.lime.engine import REFERENCE_SAMPLES
+from cxr_edge.explanation.lime.sampling import DEFAULT_STABILITY
 from cxr_edge.files import MARKER, STAMP
 
 
@@ -38,7 +39,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_command_writes_pictures_and_record(tiny_bundle: Path, files: list[Path], tmp_path: Path) -> None:
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"not an image")
-    done = run(files[0], bad, files[1], "--bundle", tiny_bundle, "--out", tmp_path / "out")
+    done = run(files[0], bad, files[1], "--bundle", tiny_bundle, "--out", tmp_path / "out", "--method", "all")
     assert done.returncode == 3, done.stderr
     assert "bad.png" in done.stderr
     assert "1 of 3 inputs could not be answered" in done.stderr
@@ -53,13 +54,15 @@ def test_command_writes_pictures_and_record(tiny_bundle: Path, files: list[Path]
         assert record["explanation"]["saliency"]["normalisation"]["peak"] > 0
         lime = record["explanation"]["lime"]
         assert {"samples", "r_squared", "stability", "seed", "provider", "stopped"} <= set(lime)
-        for each in lime["coefficients"]:
+        shap = record["explanation"]["shap"]
+        assert set(lime) - set(shap) == {"mode"}
+        for each in lime["coefficients"] + shap["coefficients"]:
             assert each["interval"][0] <= each["coefficient"] <= each["interval"][1]
         assert record["bundle"]["sha256"]
 
 
 def test_every_picture_decodes_and_carries_the_stamp(tiny_bundle: Path, files: list[Path], tmp_path: Path) -> None:
-    done = run(files[0], "--bundle", tiny_bundle, "--out", tmp_path / "out", "--lime", "reference", "--samples", "30")
+    done = run(files[0], "--bundle", tiny_bundle, "--out", tmp_path / "out", "--method", "all", "--samples", "30")
     assert done.returncode == 0, done.stderr
     for name in PICTURE_NAMES:
         path = tmp_path / "out" / files[0].stem / name
@@ -262,7 +265,7 @@ def test_a_label_is_found_in_any_case(model: Model, files: list[Path], spelled: 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"method": "shap"}, "method 'shap'; expected one of gradcam, lime, both"),
+        ({"method": "rise"}, "method 'rise'; expected one of gradcam, lime, both, shap, all"),
         ({"cam": "scorecam"}, "map 'scorecam'; expected one of gradcam, hirescam, gradcam++"),
         ({"target": "TUMOUR"}, "target 'TUMOUR'; expected one of predicted, NORMAL, PNEUMONIA"),
     ],

@@ -83,3 +83,12 @@ def test_a_map_that_speaks_for_nothing_stays_zero() -> None:
     empty = SaliencyMap(np.zeros((7, 7), np.float32), "gradcam", "NORMAL")
     assert not empty.normalised.any()
     assert not empty.upsample(100, 90).any()
+
+
+def test_upsampling_invents_no_peak_and_no_edge() -> None:
+    raw = np.random.default_rng(0).uniform(0.2, 0.6, (5, 5)).astype(np.float32)
+    saliency = SaliencyMap(raw, "gradcam", "PNEUMONIA")
+    large = saliency.upsample(55, 55)  # 11 pixels a cell: its centre is a pixel
+    np.testing.assert_allclose(large[5::11, 5::11], saliency.normalised, atol=1e-5)
+    assert large.max() <= 1
+    assert large.min() >= saliency.normalised.min()

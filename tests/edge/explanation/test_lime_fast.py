@@ -177,7 +177,7 @@ def test_budget_stops_after_the_batch_it_cannot_exceed(engine: Lime, image: np.n
 
 
 def test_a_large_budget_ends_at_the_limit(engine: Lime, image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cxr_edge.explanation.lime.engine.LIMIT", 100)
+    monkeypatch.setattr("cxr_edge.explanation.lime.sampling.LIMIT", 100)
     fast = engine.explain(image, "PNEUMONIA", LimeOptions(budget=1e9, segments="grid"))
     assert (fast.estimate.samples, fast.stopped) == (100, "limit")
 
@@ -185,7 +185,7 @@ def test_a_large_budget_ends_at_the_limit(engine: Lime, image: np.ndarray, monke
 def test_more_stability_takes_more_samples_and_a_limit_is_admitted(
     engine: Lime, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cxr_edge.explanation.lime.engine.LIMIT", 1000)
+    monkeypatch.setattr("cxr_edge.explanation.lime.sampling.LIMIT", 1000)
     low = engine.explain(image, "PNEUMONIA", LimeOptions(superpixels=60, seed=1, stability=0.5))
     high = engine.explain(image, "PNEUMONIA", LimeOptions(superpixels=60, seed=1, stability=low.stability + 0.005))
     beyond = engine.explain(image, "PNEUMONIA", LimeOptions(superpixels=60, seed=1, stability=0.9999))

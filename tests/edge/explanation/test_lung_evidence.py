@@ -54,7 +54,10 @@ def test_an_empty_map_has_no_share() -> None:
         "lungs_share": pytest.approx(0.375),
         "gradcam_inside": None,
         "lime_inside": None,
+        "shap_inside": None,
         "doubt": None,
+        "zones": [],
+        "zones_of": "Grad-CAM",
     }
     assert nothing.sentence == "Nothing speaks for NORMAL."
     assert nothing.warnings == ()

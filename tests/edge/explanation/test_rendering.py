@@ -216,3 +216,12 @@ def test_the_figure_names_its_file_and_nothing_else_of_its_path(
     said.clear()
     list(draw(model.explain(path.read_bytes(), method="gradcam")))
     assert not any("File" in line for line in said)
+
+
+def test_the_size_of_a_cell_is_drawn_in_the_corner():
+    blank = np.zeros((400, 600, 3), np.uint8)
+    rows, columns = np.nonzero((rendering.cell(blank, 4, 10) == rendering.LUNG).all(axis=2))
+    assert abs(rows.max() - rows.min() - 100) <= 3
+    assert abs(columns.max() - columns.min() - 60) <= 3
+    assert rows.max() > 380
+    assert columns.min() < 20

@@ -1,4 +1,4 @@
-"""A LIME explanation: coefficients with their intervals, and how they came about."""
+"""Explanations by superpixels: coefficients with their intervals, and how they came about; LIME's among them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.errors import UsageError
-from cxr_edge.explanation import Mode, Score
+from cxr_edge.explanation import Fill, Mode, Score
 from cxr_edge.explanation.lime.surrogate import Estimate, Floats
 from cxr_edge.explanation.superpixels import Superpixels
 
@@ -19,18 +19,44 @@ if TYPE_CHECKING:
 _Z95 = 1.959964
 
 
-@dataclass(frozen=True, eq=False)
-class LimeExplanation:
+@dataclass(frozen=True)
+class FillChange:
+    """How far an explanation depends on what a hidden superpixel looks like.
+
+    Attributes:
+        fill: The second fill.
+        overlap: Share of the leading superpixels that lead under both, 0..1.
+        correlation: Spearman's rank correlation of all values, -1..1; 1 where one of them is constant.
+    """
+
+    fill: Fill
+    overlap: float
+    correlation: float
+
+    @classmethod
+    def between(cls, one: SuperpixelExplanation, other: SuperpixelExplanation) -> FillChange:
+        """Compare explanations of one input under two fills."""
+        overlap = len({*one.ranking[: one.top].tolist()} & {*other.ranking[: one.top].tolist()}) / one.top
+        first, second = (np.argsort(np.argsort(each.coefficients, kind="stable")) for each in (one, other))
+        varied = all(np.ptp(each.coefficients) > 0 for each in (one, other))
+        return cls(other.fill, overlap, float(np.corrcoef(first, second)[0, 1]) if varied else 1.0)
+
+    def to_json(self) -> dict[str, object]:
+        """Give the record."""
+        return {"fill": self.fill, "overlap": self.overlap, "rank_correlation": self.correlation}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SuperpixelExplanation:
     """How much each superpixel speaks for a label.
 
     Attributes:
         image: The input, float32 [height, width] in 0..255.
         superpixels: Its regions.
-        estimate: The surrogate fitted to the score of ``target``.
+        estimate: What was found for ``target``.
         target: The label that positive coefficients speak for.
         labels: The network's labels, the negative one first.
-        mode: ``fast`` or ``reference``.
-        score: What the surrogate predicts: ``logodds`` or calibrated ``probability`` of the target.
+        score: What is explained: ``logodds`` or calibrated ``probability`` of the target.
         stability: Share of the ``top`` leading superpixels that another run of this size, with another seed, is
             expected to name as well, 0..1.
         top: How many superpixels lead.
@@ -39,6 +65,8 @@ class LimeExplanation:
         seed: What the perturbations were drawn from.
         provider: What computed the scores, `Session.provider`.
         precision: ``fp32`` or ``int8``.
+        fill: What a hidden superpixel looks like.
+        change: How far the ranking changes under a second fill; None where none was asked for.
     """
 
     image: NDArray[np.float32]
@@ -46,7 +74,6 @@ class LimeExplanation:
     estimate: Estimate
     target: str
     labels: tuple[str, str]
-    mode: Mode
     score: Score
     stability: float
     top: int
@@ -54,6 +81,8 @@ class LimeExplanation:
     seed: int
     provider: str
     precision: str
+    fill: Fill = "mean"
+    change: FillChange | None = None
 
     @property
     def coefficients(self) -> Floats:
@@ -71,12 +100,16 @@ class LimeExplanation:
         """Superpixels by falling absolute coefficient: [d]."""
         return np.argsort(-np.abs(self.coefficients), kind="stable")
 
+    @property
+    def method(self) -> str:
+        """What computed it, ``lime`` or ``shap``."""
+        raise NotImplementedError
+
     def to_json(self) -> dict[str, object]:
         """Give the record of the explanation; superpixels in order of falling absolute coefficient."""
         intervals = self.intervals
         return {
-            "method": "lime",
-            "mode": self.mode,
+            "method": self.method,
             "score": self.score,
             "target": self.target,
             "samples": self.estimate.samples,
@@ -96,7 +129,29 @@ class LimeExplanation:
             "seed": self.seed,
             "provider": self.provider,
             "precision": self.precision,
+            "fill": self.fill,
+            **({} if self.change is None else {"second_fill": self.change.to_json()}),
         }
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LimeExplanation(SuperpixelExplanation):
+    """The coefficients of LIME's surrogate.
+
+    Attributes:
+        mode: ``fast`` or ``reference``.
+    """
+
+    mode: Mode
+
+    @property
+    def method(self) -> str:
+        """``lime``."""
+        return "lime"
+
+    def to_json(self) -> dict[str, object]:
+        """Give the record of the explanation; superpixels in order of falling absolute coefficient."""
+        return {**super().to_json(), "mode": self.mode}
 
     def to_lime(self) -> ImageExplanation:
         """Give the explanation as the ``lime`` package's own object, with both labels by their index.

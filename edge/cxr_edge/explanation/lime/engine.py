@@ -15,22 +15,14 @@ from numpy.typing import NDArray
 
 from cxr_edge.explanation import LimeOptions, Score
 from cxr_edge.explanation.gradcam import GradCam, check_finite
-from cxr_edge.explanation.lime import LimeExplanation, perturbations
-from cxr_edge.explanation.lime.perturbations import BATCH, Perturber, fit_ridge
+from cxr_edge.explanation.lime import FillChange, LimeExplanation, perturbations
+from cxr_edge.explanation.lime.perturbations import FoldedBlocks, Perturber, fit_ridge
+from cxr_edge.explanation.lime.sampling import Sampling, Scorer
 from cxr_edge.explanation.lime.surrogate import TOP, Estimate, Surrogate, expected_overlap, reach
 from cxr_edge.explanation.superpixels import Superpixels, segment
 from cxr_edge.prediction.classifier import Classifier
 
-DEFAULT_STABILITY = 0.9
-_FIRST, _ENOUGH = 1.5, 1.75
-"""Blocks before the first look at the stability, and blocks that suffice unless a stability is asked for: there the
-fast mode is as near the converged answer as `lime` at 1000 samples. To settle the fifth and the sixth superpixel as
-well costs many more, and brings little else."""
 REFERENCE_SAMPLES = 1000
-LIMIT = 4000
-"""Samples after which the fast mode gives up on reaching the stability asked for, and says so."""
-_STEP = 32
-"""Samples between two looks at the stability, at the least; a look costs as much as one, several beyond 250 samples."""
 
 
 class Lime:
@@ -85,17 +77,24 @@ class Lime:
         if regions is None:
             regions = segment(image, method=options.segments, count=options.superpixels)
         if options.mode == "reference":
-            return self._reference(image, target, options, regions)
-        return self._fast(image, target, options, regions, start)
+            found = self._reference(image, target, options, regions)
+        else:
+            found = self._fast(image, target, options, regions, start)
+        if options.second_fill is None:
+            return found
+        again = replace(options, fill=options.second_fill, second_fill=None, seed=found.seed)
+        other = self.explain(image, target, again, regions=regions)
+        return replace(found, change=FillChange.between(found, other))
 
     def _fast(
         self, image: NDArray[np.float32], target: str, options: LimeOptions, regions: Superpixels, start: float
     ) -> LimeExplanation:
-        samples, budget = options.samples, options.budget
+        samples = options.samples
         seed = options.seed
         if seed is None:
-            seed = _derive(image, ("fast", regions.method, options.superpixels, options.stability, samples))
-        perturber = Perturber(image, regions)
+            other = () if options.fill == "mean" else (options.fill,)
+            seed = derive_seed(image, ("fast", regions.method, options.superpixels, options.stability, samples, *other))
+        perturber = Perturber(image, regions, fill=options.fill)
         if perturber.flat:
             score = float(self.classifier.logodds(image[None])[0])
             zeros = np.zeros(regions.count)
@@ -103,15 +102,11 @@ class Lime:
         elif regions.count <= perturbations.MAX_EXACT or 2**regions.count <= (samples or 0):
             estimate, stopped, reached = self._exact(perturber, regions), "exact", 1.0
         else:
-            run = _Run(self, perturber, regions, np.random.default_rng(seed))
-            if samples is not None or budget is not None:
-                wanted = LIMIT if samples is None else samples + samples % 2
-                complete = run.take(wanted, deadline=None if budget is None else start + budget)
-                stopped = "budget" if not complete else "limit" if samples is None else "samples"
-                estimate = run.surrogate.estimate()
-                reached = expected_overlap(estimate)
-            else:
-                estimate, reached, stopped = run.until_stable(options.stability)
+            features = self.classifier.bundle.manifest.features
+            surrogate = Surrogate(reach(regions, features.height, features.width))
+            blocks = FoldedBlocks(regions.count, np.random.default_rng(seed))
+            run = Sampling(Scorer(self.classifier, self.gradcam, perturber), surrogate, blocks, regions.count)
+            estimate, reached, stopped = run.explain(options, start)
         sign = 1.0 if target == self._positive else -1.0
         signed = replace(estimate, coefficients=sign * estimate.coefficients, intercept=sign * estimate.intercept)
         return self._explanation(image, regions, signed, target, options, "logodds", reached, stopped, seed)
@@ -124,13 +119,13 @@ class Lime:
         seed = options.seed
         if seed is None:
             # The last two are the package's choice of features, which nobody changes here.
-            seed = _derive(image, ("reference", regions.method, options.superpixels, samples, score, None, "auto"))
+            seed = derive_seed(image, ("reference", regions.method, options.superpixels, samples, score, None, "auto"))
         random = np.random.RandomState(seed)  # the package's own generator
         random.randint(0, high=1000)  # the package draws a seed for its segmentation first
         masks = perturbations.independent(regions.count, samples, random)
         ask = self.classifier.probabilities if score == "probability" else self.classifier.logodds
         scores = np.empty(samples)
-        for part, inputs in Perturber(image, regions).batches(masks):
+        for part, inputs in Perturber(image, regions, fill=options.fill).batches(masks):
             scores[part] = ask(inputs)
         check_finite(scores, "a perturbed copy of it")
         if target != self._positive:
@@ -141,10 +136,7 @@ class Lime:
 
     def _exact(self, perturber: Perturber, regions: Superpixels) -> Estimate:
         masks = perturbations.exhaustive(regions.count)
-        scores = np.empty(len(masks))
-        for part, inputs in perturber.batches(masks):
-            scores[part] = self.classifier.logodds(inputs)
-        check_finite(scores, "a perturbed copy of it")
+        scores = Scorer(self.classifier, self.gradcam, perturber).logodds(masks)
         signs = masks * 2.0 - 1.0
         half = signs.T @ scores / len(masks)
         mean = float(scores.mean())
@@ -178,69 +170,11 @@ class Lime:
             seed=seed,
             provider=self.classifier.session.provider,
             precision=self.classifier.precision,
+            fill=options.fill,
         )
 
 
-class _Run:
-    """Scores perturbations batch by batch and feeds the surrogate; the first batch fixes the linearisation."""
-
-    def __init__(self, lime: Lime, perturber: Perturber, regions: Superpixels, random: np.random.Generator) -> None:
-        features = lime.classifier.bundle.manifest.features
-        self.surrogate = Surrogate(reach(regions, features.height, features.width))
-        self._lime = lime
-        self._perturber = perturber
-        self._random = random
-        self._count = regions.count
-        self._drawn = np.empty((0, regions.count), np.uint8)
-        self._gradient: NDArray[np.float32] | None = None
-
-    def until_stable(self, stability: float | None) -> tuple[Estimate, float, str]:
-        """Take samples until the stability is reached or the limit is; also gives the stability and why it stopped."""
-        block = 2 * perturbations.order(self._count)
-        limit, wanted = LIMIT, stability
-        if wanted is None:
-            limit, wanted = min(LIMIT, _even(_ENOUGH * block)), DEFAULT_STABILITY
-        total = min(limit, _even(_FIRST * block))
-        while True:
-            self.take(total)
-            estimate = self.surrogate.estimate()
-            reached = expected_overlap(estimate)
-            if reached >= wanted:
-                return estimate, reached, "stability"
-            if total >= limit:
-                return estimate, reached, "samples" if stability is None else "limit"
-            total = min(limit, total + max(_STEP, total // 8 // BATCH * BATCH))
-
-    def take(self, total: int, *, deadline: float | None = None) -> bool:
-        """Take samples until there are ``total``, an even number; give up where the next batch would end too late."""
-        while (missing := total - self.surrogate.samples) > 0:
-            start = time.monotonic()
-            self._score(self._draw(min(missing, BATCH)))
-            now = time.monotonic()
-            if deadline is not None and missing > BATCH and now + (now - start) > deadline:
-                return False
-        return True
-
-    def _draw(self, size: int) -> perturbations.Masks:
-        if len(self._drawn) < size:
-            self._drawn = np.concatenate([self._drawn, perturbations.folded_hadamard(self._count, self._random)])
-        masks, self._drawn = self._drawn[:size], self._drawn[size:]
-        return masks
-
-    def _score(self, masks: perturbations.Masks) -> None:
-        for part, inputs in self._perturber.batches(masks):
-            found = self._lime.classifier.evaluate(inputs)
-            check_finite(found.logodds, "a perturbed copy of it")
-            if self._gradient is None:
-                self._gradient = self._lime.gradcam.logodds_gradients(found.features.mean(axis=0))
-            contributions = np.einsum("nhwc,hwc->nhw", found.features, self._gradient).reshape(len(inputs), -1)
-            self.surrogate.add(masks[part], found.logodds.astype(np.float64), contributions.astype(np.float64))
-
-
-def _even(samples: float) -> int:
-    return 2 * round(samples / 2)
-
-
-def _derive(image: NDArray[np.float32], options: tuple[object, ...]) -> int:
+def derive_seed(image: NDArray[np.float32], options: tuple[object, ...]) -> int:
+    """Derive what perturbations are drawn from: the same input and options always get the same, 0 to 2³²-1."""
     content = image.tobytes() + repr((image.shape, options)).encode()
     return int.from_bytes(hashlib.blake2b(content, digest_size=4).digest(), "big")

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.explanation import Fill
 from cxr_edge.explanation.lime.surrogate import Estimate, Floats
 from cxr_edge.explanation.superpixels import Superpixels
 
@@ -165,6 +167,27 @@ def folded_hadamard(count: int, random: np.random.Generator) -> Masks:
     return np.stack([kept, 1 - kept], axis=1).reshape(2 * m, count)
 
 
+class FoldedBlocks:
+    """Perturbations from one block of `folded_hadamard` after the other.
+
+    Args:
+        count: Number of superpixels d.
+        random: Generator.
+    """
+
+    def __init__(self, count: int, random: np.random.Generator) -> None:
+        self._count = count
+        self._random = random
+        self._drawn = np.empty((0, count), np.uint8)
+
+    def draw(self, size: int) -> Masks:
+        """Give the next ones: uint8 [size, d]."""
+        while len(self._drawn) < size:
+            self._drawn = np.concatenate([self._drawn, folded_hadamard(self._count, self._random)])
+        masks, self._drawn = self._drawn[:size], self._drawn[size:]
+        return masks
+
+
 def order(count: int) -> int:
     """Give the smallest order m > d of a Hadamard matrix that :func:`hadamard` can build.
 
@@ -192,25 +215,33 @@ def hadamard(m: int) -> NDArray[np.int8]:
 
 
 class Perturber:
-    """An input whose superpixels can be hidden, that is, painted with their mean grey level.
+    """An input whose superpixels can be hidden: by their mean grey level, by the blurred picture, or by black.
 
     The inputs are composed in one buffer that is used again for every batch.
 
     Args:
         image: float32 [height, width], grey levels 0..255.
         superpixels: Its regions.
+        fill: What hides a superpixel. The blur is a Gaussian whose standard deviation is half the side of a square of
+            the superpixels' mean size.
     """
 
-    def __init__(self, image: NDArray[np.float32], superpixels: Superpixels) -> None:
+    def __init__(self, image: NDArray[np.float32], superpixels: Superpixels, *, fill: Fill = "mean") -> None:
         self._shown = image
-        self._hidden = superpixels.paint(superpixels.means(image))
+        if fill == "mean":
+            self._hidden = superpixels.paint(superpixels.means(image))
+        elif fill == "black":
+            self._hidden = np.zeros_like(image)
+        else:
+            deviation = 0.5 * (image.size / superpixels.count) ** 0.5
+            self._hidden = np.asarray(cv2.GaussianBlur(image, (0, 0), deviation), np.float32)
         self._labels = superpixels.labels
         self._masks = np.empty((BATCH, *image.shape), bool)
         self._inputs = np.empty((BATCH, *image.shape), np.float32)
 
     @property
     def flat(self) -> bool:
-        """Whether hiding changes nothing: every superpixel is of one grey level (to a thousandth)."""
+        """Whether hiding changes nothing, to a thousandth of a grey level."""
         return bool(np.abs(self._shown - self._hidden).max() < 1e-3)
 
     def batches(self, masks: Masks) -> Iterator[tuple[slice, NDArray[np.float32]]]:

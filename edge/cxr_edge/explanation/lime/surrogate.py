@@ -11,9 +11,7 @@ f(z) = Σ_xy g·F_xy(z) + r(z), and the part of place xy follows the superpixels
 signs s = 2z - 1, each place is a Gaussian process on the hypercube with the product kernel Π_j (1 + r_j s_j s'_j)
 ("ANOVA" kernel; Stitson et al. 1999, Durrande et al. 2013), r_j being superpixel j's share of the place's
 neighbourhood: interactions become signal that is understood, instead of noise. Its linear part, whose coefficients
-have a normal posterior in closed form (Rasmussen and Williams 2006, equations 2.25 and 2.26), is what LIME asks for.
-The places' errors are not independent; how far their sum exceeds what the places state one by one is measured by
-leaving out each pair in turn (the same, section 5.4.2), and widens the intervals.
+have a normal posterior in closed form (see `cxr_edge.explanation.lime.process`), is what LIME asks for.
 
 The constants were chosen on eight radiographs of the published val folder, by the error against 1024 other
 perturbations. Tried there and left out: choosing them anew for every radiograph, by marginal likelihood or by leaving
@@ -24,12 +22,12 @@ its own bias is in no interval: 91 % hold); shrinking every effect by its distan
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.explanation.lime.process import PlaceProcess, fit_places
 from cxr_edge.explanation.superpixels import Superpixels
 
 Floats = NDArray[np.float64]
@@ -86,11 +84,7 @@ def expected_overlap(estimate: Estimate, *, top: int = TOP) -> float:
 
 
 _NEIGHBOURHOOD = 1.0  # standard deviation of a place's neighbourhood, in cells of the feature map
-_COUPLING = 1.2  # Σ_j r_j of a place
-_LARGEST = 0.8  # a superpixel that fills a whole neighbourhood still leaves something open
-_UNSEEN = 0.04  # share of a place's variance that the kernel does not describe
-_ACTIVE = 0.999  # share of the variance whose places are modelled each by itself; the others are, summed
-_FEATURE_PAIRS = 192
+FEATURE_PAIRS = 192
 """Pairs whose features are used. From there on an estimate from the log-odds alone is as good, costs no inverse of a
 matrix that grows, and keeps the memory fixed; the posterior of the first pairs is its prior."""
 
@@ -149,7 +143,7 @@ class Surrogate:
         self._all.add(signs, odd)
         self._sum += float(scores.sum())
         self._squares += float(scores @ scores)
-        room = max(0, _FEATURE_PAIRS - sum(map(len, self._signs)))
+        room = max(0, FEATURE_PAIRS - sum(map(len, self._signs)))
         if room:
             self._known = None
             parts = (contributions[::2] - contributions[1::2]) / 2
@@ -165,7 +159,8 @@ class Surrogate:
     def estimate(self) -> Estimate:
         """Fit to all samples so far."""
         if self._known is None:
-            self._known = self._posterior()
+            posterior = fit_places(self._shares, np.concatenate(self._signs), np.concatenate(self._odd), _linear_part)
+            self._known = posterior.mean, posterior.variance
         half, variance = self._known
         if self._later.determined:
             later, later_variance = self._later.solve()
@@ -182,45 +177,12 @@ class Surrogate:
             samples=self.samples,
         )
 
-    def _posterior(self) -> tuple[Floats, Floats]:
-        """Mean and variance of half the coefficients, from the pairs whose features are known."""
-        signs, odd = np.concatenate(self._signs), np.concatenate(self._odd)
-        pairs, count = signs.shape
-        mean, variance = np.zeros(count), np.zeros(count)
-        left_out, stated = np.zeros(pairs), np.zeros(pairs)
-        for shares, values in self._places(odd):
-            power = float(values @ values)
-            if power <= 0:
-                continue
-            couplings = np.minimum(_COUPLING * shares, _LARGEST)
-            angles = np.arctanh(couplings)
-            # Π (1 + r s s') = c·exp(Σ artanh(r) s s'), whose odd part is c·sinh; scaled to 1 on the diagonal.
-            ratio = np.sinh((signs * angles) @ signs.T) / np.sinh(angles.sum())
-            prior = (1 - _UNSEEN) * couplings * np.exp(-0.5 * np.log1p(-(couplings**2)).sum()) / np.sinh(angles.sum())
-            covariance = (1 - _UNSEEN) * ratio
-            covariance[np.diag_indices(pairs)] += _UNSEEN
-            inverse = np.linalg.inv(covariance)
-            solved = inverse @ values
-            scale = float(values @ solved) / pairs
-            mean += prior * (signs.T @ solved)
-            seen = np.einsum("pj,pj->j", signs, inverse @ signs)
-            variance += scale * np.maximum(prior - prior**2 * seen, 0.0)
-            alone = np.diag(inverse)
-            left_out += solved / alone
-            stated += scale / alone
-        excess = float(np.mean(np.divide(left_out**2, stated, out=np.zeros(pairs), where=stated > 0)))
-        return mean, variance * max(1.0, excess)
 
-    def _places(self, odd: Floats) -> Iterator[tuple[Floats, Floats]]:
-        """Each place that matters, with what each superpixel has to do with it, and the rest of them summed up."""
-        power = (odd**2).sum(axis=0)
-        strongest = np.argsort(-power, kind="stable")
-        matter = strongest[: int(np.searchsorted(np.cumsum(power[strongest]), _ACTIVE * power.sum())) + 1]
-        count, places = self._shares.shape
-        matter = np.sort(matter[matter < places])
-        for place in matter:
-            yield self._shares[:, place], odd[:, place]
-        yield np.full(count, 1 / count), odd.sum(axis=1) - odd[:, matter].sum(axis=1)
+def _linear_part(process: PlaceProcess, signs: Floats, inverse: Floats, solved: Floats) -> tuple[Floats, Floats]:
+    """Half the coefficients of one place: their mean, and their variance in units of the process's."""
+    prior = process.linear
+    seen = np.einsum("pj,pj->j", signs, inverse @ signs)
+    return prior * (signs.T @ solved), np.maximum(prior - prior**2 * seen, 0.0)
 
 
 class _LeastSquares:
