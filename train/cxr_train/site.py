@@ -24,7 +24,7 @@ from cxr_edge.reading.discovery import Discovery
 from cxr_edge.results.outcomes import Answer, Failure, attempt
 from cxr_edge.results.record import RESEARCH_USE
 from cxr_train.audit.record import plain
-from cxr_train.dataset import patient_of
+from cxr_train.dataset import LABELS, patient_of
 from cxr_train.metrics import (
     Estimate,
     bootstrapped,
@@ -35,7 +35,6 @@ from cxr_train.metrics import (
 )
 from cxr_train.runs import write_json
 
-LABELS = ("NORMAL", "PNEUMONIA")
 FEWEST = 30
 """Patients of each label below which there is no verdict: the interval of a share is then wider than 10 points."""
 REFUSED, AUROC, MISSED, ALARMS, ECE = 0.1, 0.9, 0.05, 0.1, 0.05
