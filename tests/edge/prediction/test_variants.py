@@ -6,8 +6,9 @@ import pytest
 
 import cxr_edge
 from cxr_edge.bundle.bundle import Bundle
-from cxr_edge.prediction.classifier import Classifier, spread, variants
+from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.prediction.preprocess import to_input
+from cxr_edge.prediction.variants import spread, variants
 from cxr_edge.reading.decode import read_radiograph
 from cxr_edge.results.outcomes import Spread
 

@@ -171,7 +171,11 @@ BARS: Sequence[Bar] = (
         most=0.6,
         unit=_PLAIN,
     ),
-    Bar("labels flipped by another surrounding of the lungs", _flips("outside replaced"), most=0.1),
+    Bar(
+        "labels flipped by another surrounding of the lungs",
+        _flips("outside the lungs grey", "outside the lungs from the other class"),
+        most=0.1,
+    ),
     Bar("largest rank correlation of the score with a shortcut, within a class", _shortcut, most=0.35, unit=_PLAIN),
     Bar("labels flipped by a black border of 16 pixels", _flips("border"), most=0.02),
     Bar("labels flipped by black corners", _flips("corners"), most=0.02),
