@@ -29,8 +29,8 @@ from cxr_edge.runtime.reference import LUNG_INPUTS, Outputs, ReferenceInputs, re
 
 TOLERANCE = 1e-4
 _JUMPING = {HIRESCAM, LAYERCAM}
-"""Gradients jump where a ReLU's input is 0 or 6. For about one input in four, one of a million of them lies so near that
-two processors round it to different sides, and both are right: what is wrong in a graph shows in most inputs."""
+"""Gradients jump where a ReLU's input is 0 or 6. For about one input in four, one of a million of them lies so near
+that two processors round it to different sides, and both are right: what is wrong in a graph shows in most inputs."""
 _Numbers = NDArray[np.float32]
 
 
