@@ -1,4 +1,4 @@
-"""``cxr-train``: fit, network, calibrate, evaluate, audit and lungs."""
+"""``cxr-train``: fit, network, calibrate, evaluate, audit, site and lungs."""
 
 from __future__ import annotations
 
@@ -152,6 +152,34 @@ def audit(
         state = {True: "met", False: "MISSED", None: "-"}[bar["met"]]
         typer.echo(f"{state:7}{bar['shown']:>14}   {bar['what']} ({bar['limit']})")
     typer.echo(f"{out / 'audit.html'}", err=True)
+
+
+@app.command()
+def site(
+    data: Annotated[
+        Path,
+        typer.Option(help="Your radiographs, DICOM too: a folder for each label, or a CSV with file,label[,patient]."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for site.json and site.html.")],
+    bundle: Annotated[
+        Path | None, typer.Option(help="The bundle's folder.", show_default="the one that comes with the package")
+    ] = None,
+    labels: Annotated[
+        str, typer.Option(metavar="NORMAL,PNEUMONIA", help="What your folders or your CSV call the two.")
+    ] = "NORMAL,PNEUMONIA",
+) -> None:
+    """Test a bundle on the radiographs of your own hospital: fit for use there, fit after recalibration, or not."""
+    from cxr_edge.errors import UsageError
+    from cxr_train.site import acceptance_test
+
+    names = [name.strip() for name in labels.split(",")]
+    if len(names) != 2 or not all(names):
+        raise UsageError(f"labels {labels!r}; expected two names, that of the healthy first")
+    values = acceptance_test(bundle=bundle, data=data, out=out, names=names)
+    typer.echo(values["verdict"])
+    for reason in values["reasons"]:
+        typer.echo(f"  {reason}")
+    typer.echo(f"{out / 'site.html'}", err=True)
 
 
 @app.command()
