@@ -1,4 +1,4 @@
-"""Grad-CAM: exactness against `tf.GradientTape` in Keras, and what it adds to a prediction.
+"""Grad-CAM and LayerCAM: exactness of the first against `tf.GradientTape` in Keras, and what both add to a prediction.
 
     python benchmarks/gradcam.py [--run RUN] [--radiographs 16] [--rounds 60] [--quick]
 
@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from common import alternate, inputs_of, model_for, parser, table
+from common import alternate, inputs_of, model_for, parser, table, with_layercam
 from cxr_edge import Model
+from cxr_edge.runtime.networks import LAYERCAM
 
 
 def main() -> None:
@@ -30,8 +31,14 @@ def main() -> None:
     def both() -> None:
         gradcam.explain(classifier.predict(images[0][None])[0].features, "PNEUMONIA")
 
+    continued = with_layercam(model).explainer.layercam.session
+
+    def layers() -> None:
+        continued.run({"pixels": images[0][None]}, ["logodds", "probability", "features", LAYERCAM])
+
     both()
-    seconds = alternate({"predict": predict, "predict + Grad-CAM": both}, arguments.rounds)
+    runs = {"predict": predict, "predict + Grad-CAM": both, "predict + LayerCAM in one run": layers}
+    seconds = alternate(runs, arguments.rounds)
     rows = [[name, f"{value * 1e3:.2f} ms", f"{value / seconds['predict']:.3f}"] for name, value in seconds.items()]
     table(["warm, batch 1", "median", "of predict"], rows)
     if arguments.run is not None:

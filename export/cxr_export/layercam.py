@@ -200,16 +200,14 @@ def _activation(backward: _Backward, node: onnx.NodeProto, gradient: str) -> str
     """ReLU and ReLU6, from the activation a itself: the gradient passes where a > 0, and (6 - a)·a > 0.
 
     What is above 0 becomes 1 by a large factor and a limit, exactly so from 1e-36 on: a quarter of the time of
-    comparisons and `Where`, half of that of `Sign`.
+    comparisons and `Where`, half of that of `Sign`. `HardSigmoid` is max(0, min(1, alpha·x + beta)).
     """
     passes = node.output[0]
     if node.op_type == "Clip":
         if len(node.input) != 3 or constant(backward.graph, node.input[1]) != 0:
             raise ConversionError(f"{passes}: expected a ReLU or a Clip between 0 and a constant")
         passes = backward.add("Mul", [passes, backward.add("Sub", [node.input[2], passes])])
-    large, zero, one = (backward.constant(np.float32(value)) for value in (_LARGE, 0, 1))
-    switch = backward.add("Clip", [backward.add("Mul", [passes, large]), zero, one])
-    return backward.add("Mul", [gradient, switch])
+    return backward.add("Mul", [gradient, backward.add("HardSigmoid", [passes], alpha=_LARGE, beta=0.0)])
 
 
 def _conv(backward: _Backward, node: onnx.NodeProto, gradient: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -20,7 +21,8 @@ from cxr_edge.explanation.gradcam import GradCam
 from cxr_edge.explanation.layercam import LayerCam
 from cxr_edge.results.schema import check
 from cxr_edge.runtime.networks import HIRESCAM, LAYERCAM
-from cxr_edge.runtime.self_test import self_test
+from cxr_edge.runtime.reference import read_reference
+from cxr_edge.runtime.self_test import compare, compute_outputs, self_test
 from cxr_edge.runtime.sessions import open_session
 from cxr_export.cli import app
 from cxr_export.edits import ConversionError
@@ -86,7 +88,7 @@ def furthest(found, expected):
 def check_against_tape(classifier, network, outputs, images):
     """Hold the graph to the tape on all inputs for which both round every ReLU's input to the same side of 0 and 6.
 
-    There the gradient jumps, and both sides are right: about one input in ten has such a value among its million.
+    There the gradient jumps, and both sides are right: about one input in four has such a value among its million.
     """
     layers, gradients, layercam, hirescam, opened = answers(classifier, images)
     activations, expected, by_keras = by_tape(network, outputs, images)
@@ -94,7 +96,7 @@ def check_against_tape(classifier, network, outputs, images):
     assert len(opened) == len(by_keras)
     differ = [(one != other).sum((1, 2, 3)) for one, other in zip(opened, by_keras, strict=True)]
     same = np.sum(differ, axis=0) == 0 if differ else np.ones(len(images), bool)
-    assert same.mean() >= 0.75
+    assert same.mean() >= 0.5
     assert np.sum(differ) <= len(images)
     for found, wanted in zip(gradients, expected, strict=True):
         assert furthest(found[same], wanted[same]) <= TOLERANCE
@@ -229,3 +231,15 @@ def test_a_network_of_one_convolution_is_mapped_as_its_gradient_says(tiny_bundle
     for each, found in zip(features, signed, strict=True):
         expected = (gradcam.logodds_gradients(each) * each).sum(axis=2)
         np.testing.assert_allclose(found.reshape(7, 7), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_one_input_whose_relus_round_to_the_other_side_is_no_fault(own):
+    add_layercam(own)
+    bundle = Bundle.open(own.folder)
+    reference, expected = read_reference(bundle)
+    found, provider = compute_outputs(bundle, reference)
+    for inputs, fault in ((1, False), (len(reference.inputs), True)):
+        maps = found.layercam.copy()
+        maps[:inputs] *= 1.01
+        faults = compare(reference, expected, replace(found, layercam=maps), provider=provider).faults
+        assert any(each.startswith("layercam differs") for each in faults) == fault
