@@ -44,8 +44,8 @@ _WORST = 6
 _RULE = (
     f"Fewer than {FEWEST} patients of a label: too few for a verdict. Not fit: certainly more than {REFUSED:.0%} of the"
     f" radiographs are refused, or the AUROC is not certainly {AUROC:g} or more. Fit: moreover certainly at most"
-    f" {MISSED:.0%} of PNEUMONIA are called NORMAL, at most {ALARMS:.0%} of NORMAL are called PNEUMONIA, and the calibration"
-    f" error is at most {ECE:g}. Else fit after recalibration."
+    f" {MISSED:.0%} of PNEUMONIA are called NORMAL, at most {ALARMS:.0%} of NORMAL are called PNEUMONIA, and the"
+    f" calibration error is at most {ECE:g}. Else fit after recalibration."
 )
 
 
