@@ -19,6 +19,12 @@ def scan(
     formats: Annotated[
         str, typer.Option(help="Of jsonl, csv, parquet, html; html writes a thumbnail of every radiograph.")
     ] = "jsonl,csv,html",
+    annotated: Annotated[
+        bool,
+        typer.Option(
+            "--annotated", help="Draw a figure of each positive answer into OUT/annotated, as the inputs lie."
+        ),
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Go on with files as they arrive, until Ctrl-C.")] = False,
     poll: Annotated[
         float | None,
@@ -79,8 +85,8 @@ def scan(
     from cxr_edge.runtime.machine import usable_cores
     from cxr_edge.scan import local
 
-    if engine == "ray" and (explain != "none" or watch or reports != ("parquet",)):
-        cure = "take --formats parquet, no --explain and no --watch"
+    if engine == "ray" and (explain != "none" or watch or annotated or reports != ("parquet",)):
+        cure = "take --formats parquet, no --explain, --annotated or --watch"
         raise UsageError("--engine ray writes answers as Parquet", cure=cure)
     if ray_address and engine != "ray":
         raise UsageError("--ray-address needs --engine ray")
@@ -141,6 +147,7 @@ def scan(
             out=out,
             workers=workers or usable_cores(),
             pictures="html" in reports,
+            annotated=annotated,
             mode=permissions,
             skip_bad=skip_bad,
             watch=watch,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from cxr_edge import __version__
@@ -21,6 +21,7 @@ from cxr_edge.text import printable
 
 LISTED = 50_000  # answers, and as many refusals and failures: what a browser still opens at once
 _CHART_HEIGHT = 72
+_SCRIPT = ("rows.js", "gallery.js", "viewer.js", "detail.js", "start.js")
 
 
 def write_page(path: Path, records: LatestRecords, summary: Summary, described: Description | None) -> None:
@@ -37,14 +38,19 @@ def write_page(path: Path, records: LatestRecords, summary: Summary, described: 
     Raises:
         OSError: The file cannot be written.
     """
-    environment = Environment(
-        loader=PackageLoader("cxr_edge.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    template = environment.get_template("report.html.jinja")
+    template = page_template("report.html.jinja")
     # Which texts may run is fixed by their hashes: nothing that a file name smuggles in can.
-    style, script = (_asset(name) for name in ("report.css", "report.js"))
+    style, script = asset("report.css"), page_script()
     columns = [column.name for column in COLUMNS if column.name not in summary.common]
-    header = {"columns": columns, "common": summary.common, "positive": summary.positive, "pictures": PICTURES}
+    key = described and f"{described.asked.digest} {described.started}"  # the marks of one scan are not another's
+    header = {
+        "columns": columns,
+        "common": summary.common,
+        "positive": summary.positive,
+        "pictures": PICTURES,
+        "key": key or str(path.parent.resolve()),
+        "live": False,
+    }
     content = template.stream(
         title=printable(path.parent.resolve().name),
         scan=described,
@@ -59,7 +65,7 @@ def write_page(path: Path, records: LatestRecords, summary: Summary, described: 
         script=script,
         style_hash=_hash(style),
         script_hash=_hash(script),
-        header=_json(header),
+        header=to_script_json(header),
         entries=_entries(path.parent, records, columns, summary),
     )
     content.enable_buffering(256)
@@ -76,7 +82,7 @@ def _entries(folder: Path, records: LatestRecords, columns: list[str], summary: 
         if (row["status"] == "ok" and row["probability"] < least) or listed[row["status"]] == LISTED:
             continue
         listed[row["status"]] += 1
-        yield Markup(f"{comma}{_json([*(row[name] for name in columns), _pictures(folder, row)])}")  # noqa: S704
+        yield Markup(f"{comma}{to_script_json([*(row[name] for name in columns), _pictures(folder, row)])}")  # noqa: S704
         comma = ",\n"
 
 
@@ -91,7 +97,26 @@ def _pictures(folder: Path, row: Row) -> int:
     return sum(1 << index for index, name in enumerate(PICTURES) if name in names)
 
 
-def _asset(name: str) -> Markup:
+def page_template(name: str) -> Template:
+    """Give one of the templates of this room."""
+    environment = Environment(
+        loader=PackageLoader("cxr_edge.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template(name)
+
+
+def page_script(*more: str) -> Markup:
+    """Join the parts of the page's script into one, so that they see each other and nobody else sees them.
+
+    Args:
+        more: Further parts, from the folder of the templates.
+    """
+    parts = "\n".join(asset(name) for name in (*_SCRIPT, *more))
+    return Markup(f'"use strict";\n(() => {{\n{parts}}})();\n')  # noqa: S704  # our own files
+
+
+def asset(name: str) -> Markup:
+    """Read a style sheet or a part of the script."""
     return Markup(files("cxr_edge.report").joinpath("templates", name).read_text("utf-8"))  # noqa: S704
 
 
@@ -99,6 +124,6 @@ def _hash(text: str) -> str:
     return f"sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def _json(value: object) -> Markup:
+def to_script_json(value: object) -> Markup:
     """Write JSON that may stand in HTML: nothing in it can end its element or begin another."""
     return Markup(json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", r"\u003c"))  # noqa: S704
