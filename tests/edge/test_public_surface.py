@@ -26,7 +26,7 @@ MOVED = {
 EXCEPTIONS = {
     "JSON explain explanation.files: array, now object": "schema 2 gives each file its hash, as scan does",
     "JSON explain explanation.files[]": "the same",
-    "JSON scan, answered explanation.files.figure.png": "the page lays layers over the radiograph; --annotated draws it",
+    "JSON scan, answered explanation.files.figure.png": "the page has layers; --annotated draws it",
     "commands explain --superpixels default: None, now 30": "the same default, stated",
 }
 # Objects whose keys are data: a package, a provider, an instruction set, a name in a bundle.

@@ -188,18 +188,15 @@ def test_pictures_and_explanations(tiny_bundle: Path, folder: Path, tmp_path: Pa
 
 def test_annotated_figures_lie_as_the_inputs_do(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
     inputs, out = tmp_path / "in", tmp_path / "out"
-    shutil.copytree(folder, inputs)
-    first = next(path for path in sorted(inputs.rglob("*")) if path.is_file())
-    (inputs / "deep" / "er").mkdir(parents=True)
-    shutil.copy(first, inputs / "deep" / "er" / first.name)  # the same content in another place
+    for place in ("ward", "deep/er"):  # the same contents in another place
+        shutil.copytree(folder, inputs / place)
     scan(tiny_bundle, inputs, "--out", out)
     positive = {path for path, record in records(out).items() if record.get("label") == "PNEUMONIA"}
-    assert positive
+    assert len(positive) > 1
     for _ in range(2):  # what was answered before gets its figures now, and once
         scan(tiny_bundle, inputs, "--out", out, "--annotated")
         drawn = {path.relative_to(out / "annotated") for path in (out / "annotated").rglob("*.png")}
         assert drawn == {Path(f"{Path(path).relative_to(inputs)}.png") for path in positive}
-    assert records(out).keys() == {str(path) for path in inputs.rglob("*") if path.is_file()}
     assert cv2.imread(str(next((out / "annotated").rglob("*.png")))).shape[1] > 500
 
 
