@@ -18,6 +18,7 @@ from cxr_edge.commands.explain import explain
 from cxr_edge.commands.predict import predict
 from cxr_edge.commands.report import report, schema
 from cxr_edge.commands.scan import scan
+from cxr_edge.commands.view import view
 from cxr_edge.errors import CxrEdgeError, OutputError
 from cxr_edge.text import printable
 
@@ -35,6 +36,7 @@ app.command()(predict)
 app.command()(explain)
 app.command()(scan)
 app.command()(report)
+app.command()(view)
 app.command()(bench)
 app.command()(verify)
 app.command()(doctor)

@@ -3,12 +3,12 @@
 import hashlib
 import json
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from cxr_edge import __version__
@@ -82,42 +82,58 @@ def _entries(folder: Path, records: LatestRecords, columns: list[str], summary: 
         if (row["status"] == "ok" and row["probability"] < least) or listed[row["status"]] == LISTED:
             continue
         listed[row["status"]] += 1
-        yield Markup(f"{comma}{to_script_json([*(row[name] for name in columns), _pictures(folder, row)])}")  # noqa: S704
+        yield Markup(f"{comma}{to_script_json([*(row[name] for name in columns), pictures_of(folder, row)])}")  # noqa: S704
         comma = ",\n"
 
 
-def _pictures(folder: Path, row: Row) -> int:
-    """Say which of `PICTURES` lie in the assets of a content, one bit each."""
+def pictures_of(folder: Path, row: Row) -> int:
+    """Say which of `PICTURES` lie in the assets of a row's content, in an output folder; one bit each."""
     if row["sha256"] is None:
         return 0
     try:
         names = {path.name for path in (folder / assets_of(row["sha256"])).iterdir()}
     except OSError:
         return 0
+    return picture_bits(names)
+
+
+def picture_bits(names: Collection[str]) -> int:
+    """Give the number that tells the page which of `PICTURES` there are, one bit each."""
     return sum(1 << index for index, name in enumerate(PICTURES) if name in names)
 
 
-def page_template(name: str) -> Template:
-    """Give one of the templates of this room."""
+def page_template(name: str, *rooms: str) -> Template:
+    """Give a template.
+
+    Args:
+        name: Its file name.
+        rooms: Packages with a folder ``templates`` that is searched before this room's.
+    """
+    loaders = [PackageLoader(room) for room in (*rooms, __package__)]
     environment = Environment(
-        loader=PackageLoader("cxr_edge.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     return environment.get_template(name)
 
 
 def page_script(*more: str) -> Markup:
-    """Join the parts of the page's script into one, so that they see each other and nobody else sees them.
+    """Join the parts of the page's script into one: they see each other, and nobody else sees them.
 
     Args:
-        more: Further parts, from the folder of the templates.
+        more: The text of further parts, which come last.
     """
-    parts = "\n".join(asset(name) for name in (*_SCRIPT, *more))
+    parts = "\n".join([*map(asset, _SCRIPT), *more])
     return Markup(f'"use strict";\n(() => {{\n{parts}}})();\n')  # noqa: S704  # our own files
 
 
-def asset(name: str) -> Markup:
-    """Read a style sheet or a part of the script."""
-    return Markup(files("cxr_edge.report").joinpath("templates", name).read_text("utf-8"))  # noqa: S704
+def asset(name: str, room: str = __package__) -> Markup:
+    """Read a style sheet or a part of the script.
+
+    Args:
+        name: Its file name.
+        room: The package with the folder ``templates``.
+    """
+    return Markup(files(room).joinpath("templates", name).read_text("utf-8"))  # noqa: S704
 
 
 def _hash(text: str) -> str:
