@@ -2,65 +2,34 @@
 
 import csv
 import io
-import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
+pytest.importorskip("selenium", reason="selenium is not installed")
+from selenium import webdriver
+from selenium.webdriver import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from browsing import asked_for, axe_faults, console, press
 from cxr_edge.report import write_reports
-
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-from selenium.webdriver import ActionChains  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
-
-SWITCHES = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1200,900",
-]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    program, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if not program or not driver:
-        pytest.skip("no Chromium with its chromedriver; on Debian: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for switch in (*SWITCHES, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(switch)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as chrome:
-        yield chrome
 
 
 @pytest.fixture
 def page(browser: webdriver.Chrome, scanned: Path) -> Iterator[webdriver.Chrome]:
     """The report, opened; at the end the console must be empty and nobody else must have been asked for anything."""
     write_reports(scanned, formats=["html"])
-    browser.get("about:blank")
-    for log in ("browser", "performance"):
-        browser.get_log(log)  # what the browser did of its own accord when it started
+    console(browser), asked_for(browser)
     browser.get((scanned / "report.html").as_uri())
     yield browser
-    assert browser.get_log("browser") == []
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert console(browser) == []
+    asked = asked_for(browser)
     assert asked
-    own = scanned.as_uri()
-    assert [url for url in asked if urlsplit(url).scheme != "data" and not url.startswith(own)] == []
+    assert [url for url in asked if not url.startswith(scanned.as_uri())] == []
 
 
 def names(page: webdriver.Chrome) -> list[str]:
@@ -68,10 +37,6 @@ def names(page: webdriver.Chrome) -> list[str]:
     cards = page.find_elements(By.CSS_SELECTOR, ".card")
     cards.sort(key=lambda card: int(card.get_attribute("aria-posinset")))
     return [card.find_element(By.CSS_SELECTOR, ".name").text for card in cards]
-
-
-def press(page: webdriver.Chrome, *keys: str) -> None:
-    ActionChains(page).send_keys(*keys).perform()
 
 
 def show(page: webdriver.Chrome, word: str) -> None:
@@ -346,3 +311,17 @@ def test_nothing_in_a_name_runs(page: webdriver.Chrome) -> None:
     assert "<img src=x" in "".join(names(page))
     assert page.find_elements(By.CSS_SELECTOR, "img[src=x]") == []
     assert page.execute_script("return typeof boom") == "undefined"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_serious_fault_of_access(page: webdriver.Chrome, width: int) -> None:
+    page.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    )
+    try:
+        assert axe_faults(page) == []
+        press(page, Keys.ENTER)
+        assert axe_faults(page) == []
+        assert page.execute_script("return document.documentElement.scrollWidth") <= width
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -5,6 +5,7 @@ const sending = { queue: [], running: 0, done: 0, all: 0 };
 const own = new Map(rows.map((row) => [get(row, "path"), row])); // dropped here, by name
 const listed = new Map(); // of the scan
 const asked = new Set();
+const limeButton = document.querySelector("[data-seen=lime]");
 let due = false;
 
 function trouble(text) {
@@ -96,11 +97,13 @@ async function whenShown(row) {
   asked.add(name);
   try {
     for (const method of ["gradcam", "lime"]) {
+      limeButton.textContent = method === "lime" ? "LIME …" : "LIME";
       update(row, await ask(`explain?name=${encodeURIComponent(name)}&method=${method}`, { method: "POST" }));
     }
   } catch (error) {
     trouble(error.message);
   }
+  limeButton.textContent = "LIME";
 }
 
 // The records of a scan that may still run.
