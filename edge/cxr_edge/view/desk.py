@@ -27,7 +27,7 @@ from cxr_edge.results.output import PICTURES, assets_of
 from cxr_edge.results.record import COLUMNS, flatten, to_record
 from cxr_edge.results.schema import Record
 
-MOST = 200
+MOST_FILES = 200
 """So many files may lie on the page at once: they are in memory."""
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -91,13 +91,13 @@ class Desk:
             data: Its content.
 
         Raises:
-            UsageError: `MOST` files lie here already.
+            UsageError: `MOST_FILES` files lie here already.
         """
         sha256 = hashlib.sha256(data).hexdigest()
         with self._lock:
             known = self._files.get(sha256)
-            if name not in self._names and len(self._names) >= MOST:
-                raise UsageError(f"{MOST} files are open", cure="clear the page first")
+            if name not in self._names and len(self._names) >= MOST_FILES:
+                raise UsageError(f"{MOST_FILES} files are open", cure="clear the page first")
         file = known if known is not None and known.answer is not None else self._look(name, sha256, data)
         with self._lock:
             self._files[sha256] = file

@@ -26,10 +26,10 @@ from cxr_edge.report.page import asset, page_script, page_template, to_script_js
 from cxr_edge.results.output import PICTURES
 from cxr_edge.results.record import COLUMNS, RESEARCH_USE
 from cxr_edge.text import printable
-from cxr_edge.view.desk import MOST, Desk, ScanFolder
+from cxr_edge.view.desk import MOST_FILES, Desk, ScanFolder
 
-ADDRESS = "127.0.0.1"
-LARGEST = 256 * 1024 * 1024  # bytes of a file
+LOOPBACK = "127.0.0.1"
+LARGEST_FILE = 256 * 1024 * 1024  # bytes of a file
 _AT_ONCE = 1000  # records of a scan in one answer
 _POLICY = (
     "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; connect-src 'self';"
@@ -43,7 +43,7 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
 }
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def make_app(desk: Desk, scan: ScanFolder | None, *, token: str, port: int) -> ASGIApp:
@@ -57,7 +57,7 @@ def make_app(desk: Desk, scan: ScanFolder | None, *, token: str, port: int) -> A
     """
     answering, explaining = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
 
-    async def run(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    async def run(pool: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(pool, work)
 
     async def page(_: Request) -> Response:
@@ -70,8 +70,8 @@ def make_app(desk: Desk, scan: ScanFolder | None, *, token: str, port: int) -> A
             "key": "",
             "live": True,
             "scan": scan is not None,
-            "most": MOST,
-            "largest": LARGEST,
+            "most": MOST_FILES,
+            "largest": LARGEST_FILE,
         }
         text = page_template("view.html.jinja", "cxr_edge.view").render(
             title="cxr-edge",
@@ -80,7 +80,7 @@ def make_app(desk: Desk, scan: ScanFolder | None, *, token: str, port: int) -> A
             bundle=manifest,
             point=manifest.operating_points.points[desk.operating_point],
             operating_point=desk.operating_point,
-            most=MOST,
+            most=MOST_FILES,
             header=to_script_json(header),
             entries=[to_script_json(desk.rows())[1:-1]],
         )
@@ -133,15 +133,15 @@ def make_app(desk: Desk, scan: ScanFolder | None, *, token: str, port: int) -> A
         Route("/assets/{two}/{sha256}/{name}", picture),
     ]
     app = Starlette(routes=[Mount(f"/{token}", routes=routes)], exception_handlers={CxrEdgeError: failed})
-    return _guard(app, hosts={f"{ADDRESS}:{port}", f"localhost:{port}"})
+    return _guard(app, hosts={f"{LOOPBACK}:{port}", f"localhost:{port}"})
 
 
 async def _body(request: Request) -> bytes:
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
-        if size > LARGEST:
-            raise UsageError(f"has more than {LARGEST >> 20} MiB", cure="answer it with cxr-edge predict")
+        if size > LARGEST_FILE:
+            raise UsageError(f"has more than {LARGEST_FILE >> 20} MiB", cure="answer it with cxr-edge predict")
         parts.append(part)
     return b"".join(parts)
 
@@ -183,7 +183,7 @@ def serve(desk: Desk, scan: ScanFolder | None, *, port: int, ready: Callable[[st
 
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        listening.bind((ADDRESS, port))
+        listening.bind((LOOPBACK, port))
     except OSError as error:
         listening.close()
         raise UsageError(f"port {port} is not free ({error.strerror})", cure="take another --port, or none") from error
@@ -201,7 +201,7 @@ def serve(desk: Desk, scan: ScanFolder | None, *, port: int, ready: Callable[[st
     )
     server = uvicorn.Server(config)
     listening.listen()  # what comes from now on waits for the server
-    ready(f"http://{ADDRESS}:{port}/{token}/")
+    ready(f"http://{LOOPBACK}:{port}/{token}/")
     try:
         server.run(sockets=[listening])
     except KeyboardInterrupt:
