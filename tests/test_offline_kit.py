@@ -58,7 +58,7 @@ def test_the_inventory_names_every_part(kit: Path) -> None:
     assert (inventory["bomFormat"], inventory["specVersion"]) == ("CycloneDX", "1.6")
     references = {part["bom-ref"] for part in parts}
     assert {each["ref"] for each in inventory["dependencies"]} == references
-    assert {ref for each in inventory["dependencies"] for ref in each["dependsOn"]} < references
+    assert {ref for each in inventory["dependencies"] for ref in each["dependsOn"]} <= references
     assert "not stated" not in (kit / "licences" / "LICENCES.txt").read_text("utf-8")
     assert (kit / "licences" / "numpy").is_dir()
     for line in (kit / "SHA256SUMS").read_text("utf-8").splitlines():
@@ -68,7 +68,7 @@ def test_the_inventory_names_every_part(kit: Path) -> None:
 
 @pytest.mark.slow
 def test_what_was_changed_on_the_way_is_not_installed(kit: Path, tmp_path: Path) -> None:
-    (listed,) = [line for line in (kit / "requirements.txt").read_text().splitlines() if line.startswith("click==")]
+    (listed,) = [line for line in (kit / "requirements.txt").read_text().splitlines() if line.startswith("jinja2==")]
     wrong = tmp_path / "requirements.txt"
     wrong.write_text(listed[:-1] + ("0" if listed[-1] != "0" else "1") + "\n")
     pip = [sys.executable, "-m", "pip", "install", "--no-index", "--find-links", kit / "wheels", "--no-deps"]
