@@ -19,6 +19,7 @@ from cxr_edge.commands.predict import predict
 from cxr_edge.commands.report import report, schema
 from cxr_edge.commands.scan import scan
 from cxr_edge.commands.tune import tune
+from cxr_edge.commands.view import view
 from cxr_edge.errors import CxrEdgeError, OutputError
 from cxr_edge.text import printable
 
@@ -36,6 +37,7 @@ app.command()(predict)
 app.command()(explain)
 app.command()(scan)
 app.command()(report)
+app.command()(view)
 app.command()(bench)
 app.command()(tune)
 app.command()(verify)

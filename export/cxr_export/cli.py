@@ -1,4 +1,4 @@
-"""``cxr-export``: bundle, verify, quantize, losses, calibrate, gate, scope, lungs, layercam, split, upgrade, card."""
+"""``cxr-export``: make, measure, change and sign bundles."""
 
 from __future__ import annotations
 
@@ -188,6 +188,17 @@ def card(
     from cxr_export.attach import add_audit
 
     _say(add_audit(_open(bundle), audit))
+
+
+@app.command()
+def sign(
+    bundle: BundleFolder,
+    key: Annotated[Path, typer.Option(help="An Ed25519 private key (PEM): openssl genpkey -algorithm ed25519.")],
+) -> None:
+    """Sign a bundle, so that cxr-edge verify --require-signature can tell who made it; every change wants it anew."""
+    from cxr_edge.bundle.signature import sign_bundle
+
+    _say({"signature": str(sign_bundle(_open(bundle), key))})
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ MOVED = {
 EXCEPTIONS = {
     "JSON explain explanation.files: array, now object": "schema 2 gives each file its hash, as scan does",
     "JSON explain explanation.files[]": "the same",
+    "JSON scan, answered explanation.files.figure.png": "the page has layers; --annotated draws it",
     "commands explain --superpixels default: None, now 30": "the same default, stated",
     **dict.fromkeys(
         (

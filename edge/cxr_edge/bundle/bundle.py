@@ -17,7 +17,8 @@ from cxr_edge.errors import BundleError
 from cxr_edge.files import read_into_memory, write_atomically
 
 DEFAULT = Path(__file__).parents[1] / "bundles" / "pneumonia-mobilenet"
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
+SIGNATURE_FILE = "manifest.json.sig"  # see cxr_edge.bundle.signature
 _LARGEST_MANIFEST = 2**24  # bytes
 
 
@@ -66,10 +67,10 @@ class Bundle:
         folder = DEFAULT if path is None else Path(path)
         cure = "reinstall cxr-edge" if path is None else "export it again or name another with --bundle"
         try:
-            with (folder / _MANIFEST).open("rb") as file:
+            with (folder / MANIFEST).open("rb") as file:
                 raw = file.read(_LARGEST_MANIFEST)
         except OSError as error:
-            raise BundleError(f"no bundle here (its {_MANIFEST} cannot be read)", cure=cure, path=folder) from error
+            raise BundleError(f"no bundle here (its {MANIFEST} cannot be read)", cure=cure, path=folder) from error
         try:
             manifest = Manifest.from_bytes(raw)
             _refuse_strangers(folder, manifest.files)
@@ -143,15 +144,15 @@ def write_manifest(folder: Path, values: dict[str, Any]) -> Manifest:
     """
     files = {}
     for path in sorted(folder.iterdir()):
-        if path.name != _MANIFEST:
+        if path.name != MANIFEST:
             data = path.read_bytes()
             files[path.name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     try:
         text = json.dumps({**values, "schema": SCHEMA, "files": files}, indent=2, allow_nan=False) + "\n"
     except ValueError as error:
-        raise BundleError(f"{_MANIFEST}: {error}: it may hold no NaN and no infinity", path=folder) from error
+        raise BundleError(f"{MANIFEST}: {error}: it may hold no NaN and no infinity", path=folder) from error
     manifest = Manifest.from_bytes(text.encode())
-    write_atomically(folder / _MANIFEST, text.encode())
+    write_atomically(folder / MANIFEST, text.encode())
     return manifest
 
 
@@ -162,7 +163,7 @@ def _refuse_strangers(folder: Path, files: Mapping[str, FileRecord]) -> None:
         BundleError: There is such a thing.
     """
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.name not in files and entry.name != _MANIFEST:
+        if entry.name not in files and entry.name not in {MANIFEST, SIGNATURE_FILE}:
             raise BundleError(f"{entry.name!a} lies there, which the manifest does not name", cure="remove it")
         if not entry.is_file():
             raise BundleError(f"{entry.name} is not a file")

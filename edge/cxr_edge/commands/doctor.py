@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -91,10 +92,17 @@ def show_examination(examination: Examination, console: Console) -> None:
     console.print(Text(f"\n{verdict[0]}", verdict[1]))
 
 
-def verify(bundle: options.BundleOption = None, provider: options.ProviderOption = "cpu") -> None:
+def verify(
+    bundle: options.BundleOption = None,
+    provider: options.ProviderOption = "cpu",
+    require_signature: Annotated[
+        Path | None,
+        typer.Option(metavar="KEY", help="The public key (PEM) whose owner must have signed it.", show_default=False),
+    ] = None,
+) -> None:
     """Check the bundle's hashes, and what every network of it gives on this machine against what it gave when made.
 
-    Prints one JSON object. Exits with 5 if the bundle was changed or answers differently.
+    Prints one JSON object. Exits with 5 if the bundle was changed, answers differently, or is not signed as asked.
     """
     from cxr_edge.bundle.bundle import Bundle
     from cxr_edge.errors import BundleError
@@ -102,6 +110,10 @@ def verify(bundle: options.BundleOption = None, provider: options.ProviderOption
     from cxr_edge.runtime.self_test import self_test
 
     opened = Bundle.open(bundle)
+    if require_signature:
+        from cxr_edge.bundle.signature import check_signature
+
+        check_signature(opened, require_signature)
     report = self_test(opened, provider=provider)
     if report.faults:
         cure = "reinstall ONNX Runtime or export it again"

@@ -25,6 +25,12 @@ def scan(
     formats: Annotated[
         str, typer.Option(help="Of jsonl, csv, parquet, html; html writes a thumbnail of every radiograph.")
     ] = "jsonl,csv,html",
+    annotated: Annotated[
+        bool,
+        typer.Option(
+            "--annotated", help="Draw a figure of each positive answer into OUT/annotated, as the inputs lie."
+        ),
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Go on with files as they arrive, until Ctrl-C.")] = False,
     poll: Annotated[
         float | None,
@@ -87,8 +93,8 @@ def scan(
     from cxr_edge.runtime.machine import usable_cores
     from cxr_edge.scan import local
 
-    if engine == "ray" and watch:
-        raise UsageError("--engine ray does not watch", cure="leave --watch out, or take --engine local")
+    if engine == "ray" and (watch or annotated):
+        raise UsageError("--engine ray has neither --watch nor --annotated", cure="take --engine local")
     if ray_address and engine != "ray":
         raise UsageError("--ray-address needs --engine ray")
     if engine == "local":
@@ -165,6 +171,7 @@ def scan(
             out=out,
             workers=workers or usable_cores(),
             pictures="html" in reports,
+            annotated=annotated,
             mode=permissions,
             skip_bad=skip_bad,
             watch=watch,

@@ -157,20 +157,31 @@ def _heat_panel(picture: BgrImage, saliency: SaliencyMap, evidence: Evidence | N
 
 
 def _tint_panel(picture: BgrImage, lime: SuperpixelExplanation) -> Panel:
-    """Every superpixel whose interval excludes 0, the leading ones outlined and numbered by rank."""
-    labels = rendering.enlarge_labels(lime.superpixels.labels, *picture.shape[:2])
-    sure = _sure(lime)
     largest = float(np.abs(lime.coefficients).max())
-    shown = np.where(sure, lime.coefficients / (largest or 1.0), 0.0).astype(np.float32)
+    ends = (f"+{largest:.2g}", f"-{largest:.2g}")
+    unit = "log-odds" if lime.score == "logodds" else "probability"
+    return Panel(
+        draw_lime(picture, lime), f"{lime.method.upper()} for {lime.target} ({unit})", rendering.tint_bar(), ends
+    )
+
+
+def draw_lime(picture: BgrImage, lime: SuperpixelExplanation) -> BgrImage:
+    """Tint every superpixel whose interval excludes 0; the leading ones are outlined and numbered by rank.
+
+    Args:
+        picture: BGR uint8 [height, width, 3].
+        lime: What to draw on it.
+    """
+    labels = rendering.enlarge_labels(lime.superpixels.labels, *picture.shape[:2])
+    largest = float(np.abs(lime.coefficients).max())
+    shown = np.where(_sure(lime), lime.coefficients / (largest or 1.0), 0.0).astype(np.float32)
     drawn = rendering.tint(picture, shown[labels])
     for rank, index in enumerate(lime.ranking[: lime.top], start=1):
         if lime.coefficients[index]:
             region = labels == index
             colour = rendering.PRO if lime.coefficients[index] > 0 else rendering.CON
             drawn = rendering.number(rendering.outline(drawn, region, colour), region, str(rank))
-    ends = (f"+{largest:.2g}", f"-{largest:.2g}")
-    unit = "log-odds" if lime.score == "logodds" else "probability"
-    return Panel(drawn, f"{lime.method.upper()} for {lime.target} ({unit})", rendering.tint_bar(), ends)
+    return drawn
 
 
 def _sure(lime: SuperpixelExplanation) -> NDArray[np.bool_]:

@@ -20,7 +20,7 @@ PRO = (115, 158, 0)
 CON = (30, 50, 215)
 LUNG = (235, 235, 235)
 _INK, _AMBER, _PAPER = (235, 235, 235), (90, 190, 255), (24, 24, 24)
-_HEAT_OPACITY, _TINT_OPACITY = 0.45, 0.55
+HEAT_OPACITY, _TINT_OPACITY = 0.45, 0.55
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 # From OpenCV 5 on a font of two weights is drawn, and the thickness only says which; before, it is in pixels.
 _TWO_WEIGHTS = int(cv2.__version__.split(".", maxsplit=1)[0]) >= 5
@@ -77,7 +77,7 @@ def grey_picture(radiograph: Radiograph, *, smallest: int, largest: int) -> tupl
 def heat(picture: BgrImage, values: NDArray[np.float32]) -> BgrImage:
     """Lay a map in 0..1 over a picture: viridis, ever more opaque, so that 0 leaves the radiograph untouched."""
     colours = cv2.applyColorMap((values * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
-    return _blend(picture, colours, _HEAT_OPACITY * values)
+    return _blend(picture, colours, HEAT_OPACITY * values)
 
 
 def heat_bar() -> BgrImage:

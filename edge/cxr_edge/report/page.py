@@ -3,12 +3,12 @@
 import hashlib
 import json
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from cxr_edge import __version__
@@ -21,6 +21,7 @@ from cxr_edge.text import printable
 
 LISTED = 50_000  # answers, and as many refusals and failures: what a browser still opens at once
 _CHART_HEIGHT = 72
+_SCRIPT = ("rows.js", "gallery.js", "viewer.js", "detail.js", "start.js")
 
 
 def write_page(path: Path, records: LatestRecords, summary: Summary, described: Description | None) -> None:
@@ -37,14 +38,19 @@ def write_page(path: Path, records: LatestRecords, summary: Summary, described: 
     Raises:
         OSError: The file cannot be written.
     """
-    environment = Environment(
-        loader=PackageLoader("cxr_edge.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    template = environment.get_template("report.html.jinja")
+    template = page_template("report.html.jinja")
     # Which texts may run is fixed by their hashes: nothing that a file name smuggles in can.
-    style, script = (_asset(name) for name in ("report.css", "report.js"))
+    style, script = asset("report.css"), page_script()
     columns = [column.name for column in COLUMNS if column.name not in summary.common]
-    header = {"columns": columns, "common": summary.common, "positive": summary.positive, "pictures": PICTURES}
+    key = described and f"{described.asked.digest} {described.started}"  # the marks of one scan are not another's
+    header = {
+        "columns": columns,
+        "common": summary.common,
+        "positive": summary.positive,
+        "pictures": PICTURES,
+        "key": key or str(path.parent.resolve()),
+        "live": False,
+    }
     content = template.stream(
         title=printable(path.parent.resolve().name),
         scan=described,
@@ -59,7 +65,7 @@ def write_page(path: Path, records: LatestRecords, summary: Summary, described: 
         script=script,
         style_hash=_hash(style),
         script_hash=_hash(script),
-        header=_json(header),
+        header=to_script_json(header),
         entries=_entries(path.parent, records, columns, summary),
     )
     content.enable_buffering(256)
@@ -76,29 +82,64 @@ def _entries(folder: Path, records: LatestRecords, columns: list[str], summary: 
         if (row["status"] == "ok" and row["probability"] < least) or listed[row["status"]] == LISTED:
             continue
         listed[row["status"]] += 1
-        yield Markup(f"{comma}{_json([*(row[name] for name in columns), _pictures(folder, row)])}")  # noqa: S704
+        yield Markup(f"{comma}{to_script_json([*(row[name] for name in columns), pictures_of(folder, row)])}")  # noqa: S704
         comma = ",\n"
 
 
-def _pictures(folder: Path, row: Row) -> int:
-    """Say which of `PICTURES` lie in the assets of a content, one bit each."""
+def pictures_of(folder: Path, row: Row) -> int:
+    """Say which of `PICTURES` lie in the assets of a row's content, in an output folder; one bit each."""
     if row["sha256"] is None:
         return 0
     try:
         names = {path.name for path in (folder / assets_of(row["sha256"])).iterdir()}
     except OSError:
         return 0
+    return picture_bits(names)
+
+
+def picture_bits(names: Collection[str]) -> int:
+    """Give the number that tells the page which of `PICTURES` there are, one bit each."""
     return sum(1 << index for index, name in enumerate(PICTURES) if name in names)
 
 
-def _asset(name: str) -> Markup:
-    return Markup(files("cxr_edge.report").joinpath("templates", name).read_text("utf-8"))  # noqa: S704
+def page_template(name: str, *rooms: str) -> Template:
+    """Give a template.
+
+    Args:
+        name: Its file name.
+        rooms: Packages with a folder ``templates`` that is searched before this room's.
+    """
+    loaders = [PackageLoader(room) for room in (*rooms, __package__)]
+    environment = Environment(
+        loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template(name)
+
+
+def page_script(*more: str) -> Markup:
+    """Join the parts of the page's script into one: they see each other, and nobody else sees them.
+
+    Args:
+        more: The text of further parts, which come last.
+    """
+    parts = "\n".join([*map(asset, _SCRIPT), *more])
+    return Markup(f'"use strict";\n(() => {{\n{parts}}})();\n')  # noqa: S704  # our own files
+
+
+def asset(name: str, room: str = __package__) -> Markup:
+    """Read a style sheet or a part of the script.
+
+    Args:
+        name: Its file name.
+        room: The package with the folder ``templates``.
+    """
+    return Markup(files(room).joinpath("templates", name).read_text("utf-8"))  # noqa: S704
 
 
 def _hash(text: str) -> str:
     return f"sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def _json(value: object) -> Markup:
+def to_script_json(value: object) -> Markup:
     """Write JSON that may stand in HTML: nothing in it can end its element or begin another."""
     return Markup(json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", r"\u003c"))  # noqa: S704

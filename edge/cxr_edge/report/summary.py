@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -77,7 +78,47 @@ class LatestRecords:
 
 BINS = 20
 _OWN = {"path", "status", "error_kind", "error_message", "sha256", "time"}  # what failures have as well
-_DISTINCT = 100  # warnings may name a value each: so many kinds are told apart
+_DISTINCT = 100  # so many kinds of warnings are told apart
+_VARYING = re.compile(r"(\([^()]*\)|'[^']*'|\d+(?:\.\d+)?)")  # parentheses, quotations, numbers
+
+
+class Kinds:
+    """Counts sentences that differ only in their numbers, quotations and parentheses as one kind."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, ...]] = Counter()
+        self._values: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+
+    def __bool__(self) -> bool:
+        """Say whether there is any."""
+        return bool(self._counts)
+
+    def add(self, sentence: str) -> None:
+        """Count a sentence."""
+        parts = _VARYING.split(sentence)
+        kind, values = tuple(parts[::2]), parts[1::2]
+        if kind not in self._values:
+            if len(self._values) == _DISTINCT:
+                return
+            self._values[kind] = [(value, value) for value in values]
+        self._counts[kind] += 1
+        self._values[kind] = [_widened(*each) for each in zip(self._values[kind], values, strict=True)]
+
+    def most_common(self, count: int) -> list[tuple[str, int]]:
+        """Give the most frequent kinds with their counts; a number that varies is given as its range."""
+        return [(self._said(kind), times) for kind, times in self._counts.most_common(count)]
+
+    def _said(self, kind: tuple[str, ...]) -> str:
+        between = [low if low == high else f"{low} to {high}" for low, high in self._values[kind]]
+        return "".join(text + value for text, value in zip(kind, [*between, ""], strict=True))
+
+
+def _widened(known: tuple[str, str], value: str) -> tuple[str, str]:
+    low, high = known
+    if value[0] in "('":
+        other = f"{value[0]}…{value[-1]}"
+        return known if value == low else (other, other)
+    return min(low, value, key=float), max(high, value, key=float)
 
 
 class Summary:
@@ -87,9 +128,9 @@ class Summary:
         labels: Answers by label.
         positive: The label from the threshold on, None if no answer has it.
         errors: Failures by kind.
-        warnings: Answers by warning.
+        warnings: Answers by kind of warning.
         warned: Answers with at least one warning.
-        refused: Inputs that look like no chest radiograph.
+        refusals: Inputs without a label by whose they are: ``no chest radiograph`` or ``outside``.
         common: Column → the value that every answer and refusal has, for columns that failures do not have.
     """
 
@@ -97,10 +138,16 @@ class Summary:
         self.labels: Counter[str] = Counter()
         self.positive: str | None = None
         self.errors: Counter[str] = Counter()
-        self.warnings: Counter[str] = Counter()
-        self.warned = self.refused = 0
+        self.warnings = Kinds()
+        self.warned = 0
+        self.refusals: Counter[str] = Counter()
         self.common: dict[str, Any] = {}
         self._probabilities = array("d")
+
+    @property
+    def refused(self) -> int:
+        """How many inputs were refused."""
+        return self.refusals.total()
 
     @property
     def answered(self) -> int:
@@ -123,15 +170,14 @@ class Summary:
             for name in varying:
                 del self.common[name]
         if row["status"] == "refused":
-            self.refused += 1
+            self.refusals[row["scope"] or "no chest radiograph"] += 1
             return
         self.labels[row["label"]] += 1
         if row["label"] != UNSURE and row["probability"] >= row["threshold"]:
             self.positive = row["label"]
         self.warned += bool(row["warnings"])
         for warning in row["warnings"]:
-            if warning in self.warnings or len(self.warnings) < _DISTINCT:
-                self.warnings[warning] += 1
+            self.warnings.add(warning)
         self._probabilities.append(row["probability"])
 
     def histogram(self) -> list[int]:

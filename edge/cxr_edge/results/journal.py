@@ -64,19 +64,20 @@ class JournalEntry:
     end: int
 
 
-def read_journal(path: Path, *, bad: Callable[[BadLine], None] | None = None) -> Iterator[JournalEntry]:
+def read_journal(path: Path, *, start: int = 0, bad: Callable[[BadLine], None] | None = None) -> Iterator[JournalEntry]:
     """Read a journal; a last line that was not written to its end is left out.
 
     Args:
         path: The journal.
+        start: The byte to begin at, where a line begins; lines are numbered from there.
         bad: Takes lines that are no records; None ends the reading at the first.
 
     Raises:
         UsageError: A line is no record; the message names it and the fault.
         OSError: The file cannot be read.
     """
-    start = 0
     with path.open("rb") as lines:
+        lines.seek(start)
         for number, line in enumerate(lines, start=1):
             if not line.endswith(b"\n"):
                 return  # being written, or cut off by a crash

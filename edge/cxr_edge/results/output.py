@@ -17,8 +17,10 @@ from cxr_edge.files import MARKER
 from cxr_edge.reading.picture import SUFFIXES
 
 ASSETS = "assets"
-THUMBNAIL, HEAT_MAP, FIGURE = "thumbnail.jpg", "gradcam.jpg", "figure.png"
-PICTURES = (THUMBNAIL, HEAT_MAP, FIGURE)
+THUMBNAIL, HEAT_MAP, RADIOGRAPH = "thumbnail.jpg", "gradcam.jpg", "radiograph.jpg"
+HEAT_LAYER, LIME_LAYER, LUNGS_LAYER = "gradcam.png", "lime.png", "lungs.png"  # transparent, laid over the radiograph
+FIGURE = "figure.png"  # of earlier scans, which had no layers
+PICTURES = (THUMBNAIL, HEAT_MAP, FIGURE, RADIOGRAPH, HEAT_LAYER, LIME_LAYER, LUNGS_LAYER)
 
 
 def assets_of(sha256: str) -> Path:

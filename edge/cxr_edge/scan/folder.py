@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import json
 import os
@@ -15,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-import cv2
 import numpy as np
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -23,16 +21,15 @@ from msgspec.structs import replace
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.explanation import rendering
 from cxr_edge.explanation.explainer import Explanation
-from cxr_edge.explanation.figures import draw
 from cxr_edge.explanation.gradcam import SaliencyMap
+from cxr_edge.explanation.overlays import heat_layer, layers, page_pictures
 from cxr_edge.files import write_atomically
 from cxr_edge.reading.radiograph import Radiograph
-from cxr_edge.results.index import DESCRIPTION, Description, Parameters, differences, read_description
+from cxr_edge.results.index import DESCRIPTION, Description, Parameters, PointRecord, differences, read_description
 from cxr_edge.results.journal import JOURNAL, Journal
 from cxr_edge.results.output import (
-    FIGURE,
-    HEAT_MAP,
-    THUMBNAIL,
+    HEAT_LAYER,
+    RADIOGRAPH,
     assets_of,
     file_mode,
     make_folder_below,
@@ -42,11 +39,9 @@ from cxr_edge.results.output import (
 )
 from cxr_edge.results.schema import Answered, Failed, Record
 
-_SIDE = 256
-
 
 def write_pictures(out: Path, sha256: str, radiograph: Radiograph, explanation: Explanation | None) -> dict[str, str]:
-    """Write the thumbnail and, of an explanation, the heat map at the same size and the figure.
+    """Write the radiograph, its thumbnail and, of an explanation, what is laid over them.
 
     Args:
         out: The output folder.
@@ -60,19 +55,19 @@ def write_pictures(out: Path, sha256: str, radiograph: Radiograph, explanation: 
     Raises:
         OutputError: They cannot be written.
     """
-    pictures = _small(radiograph, explanation.saliency if explanation is not None else None)
+    pictures = page_pictures(radiograph, explanation.saliency if explanation is not None else None)
     if explanation is not None:
-        pictures[FIGURE] = rendering.to_png(next(draw(explanation))[1])
+        pictures |= layers(explanation)
     return _write(out, sha256, pictures)
 
 
 def lacks_pictures(out: Path, sha256: str) -> bool:
-    """Say whether a content has no thumbnail."""
-    return not (out / assets_of(sha256) / THUMBNAIL).exists()
+    """Say whether a content has no picture to look at; earlier scans wrote thumbnails alone."""
+    return not (out / assets_of(sha256) / RADIOGRAPH).exists()
 
 
 def write_known_pictures(out: Path, record: Record, radiograph: Radiograph) -> None:
-    """Write what can be drawn from a record: the thumbnail and, where there is a Grad-CAM, the heat map.
+    """Write what can be drawn from a record: the radiograph and, where there is a Grad-CAM, the heat map.
 
     Args:
         out: The output folder.
@@ -88,29 +83,10 @@ def write_known_pictures(out: Path, record: Record, radiograph: Radiograph) -> N
     if isinstance(record, Answered) and record.explanation is not UNSET and record.explanation.saliency is not UNSET:
         said = record.explanation.saliency
         saliency = SaliencyMap(np.array(said.raw, np.float32), said.method, said.target)
-    _write(out, record.sha256, _small(radiograph, saliency))
-
-
-def _small(radiograph: Radiograph, saliency: SaliencyMap | None) -> dict[str, bytes]:
-    small, _ = rendering.grey_picture(_halved(radiograph), smallest=1, largest=_SIDE)
-    pictures = {THUMBNAIL: rendering.to_jpeg(small[:, :, 0])}
+    pictures = page_pictures(radiograph, saliency)
     if saliency is not None:
-        pictures[HEAT_MAP] = rendering.to_jpeg(rendering.heat(small, saliency.upsample(*small.shape[:2])))
-    return pictures
-
-
-def _halved(radiograph: Radiograph) -> Radiograph:
-    """Average blocks of 2x2 pixels while twice the size of a thumbnail is left.
-
-    OpenCV does that in a third of the time that it takes to average over blocks of any other size. An odd last row or
-    column, a small part of a pixel of the thumbnail, is left out.
-    """
-    pixels = radiograph.pixels
-    while max(pixels.shape) >= 4 * _SIDE and min(pixels.shape) >= 2:
-        height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
-        even = pixels[: 2 * height, : 2 * width]
-        pixels = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
-    return dataclasses.replace(radiograph, pixels=pixels)
+        pictures[HEAT_LAYER] = rendering.to_png(heat_layer(saliency))
+    _write(out, record.sha256, pictures)
 
 
 def _write(out: Path, sha256: str, pictures: Mapping[str, bytes]) -> dict[str, str]:
@@ -133,7 +109,9 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.
 
 
 @contextmanager
-def locked_folder(path: Path, parameters: Parameters, *, mode: int, pictures: bool) -> Iterator[str | None]:
+def locked_folder(
+    path: Path, parameters: Parameters, *, mode: int, pictures: bool, point: PointRecord | None = None
+) -> Iterator[str | None]:
     """Take an output folder, new or from an earlier scan of the same parameters, for as long as the block runs.
 
     Args:
@@ -141,6 +119,7 @@ def locked_folder(path: Path, parameters: Parameters, *, mode: int, pictures: bo
         parameters: What is asked.
         mode: Permissions of the folder, if it is made.
         pictures: Whether thumbnails are asked for.
+        point: What the bundle states about the operating point.
 
     Yields:
         Who had it before and ended without giving it up, None if nobody did.
@@ -154,7 +133,7 @@ def locked_folder(path: Path, parameters: Parameters, *, mode: int, pictures: bo
         lock = Lock(path)
     try:
         with _writing(path):
-            described = _describe(path, parameters, pictures=pictures)
+            described = _describe(path, parameters, pictures=pictures, point=point)
         start = time.monotonic()
         yield lock.stale
         with _writing(path):
@@ -276,20 +255,20 @@ def _writing(path: Path) -> Iterator[None]:
         raise unwritable(path, error) from error
 
 
-def _describe(path: Path, parameters: Parameters, *, pictures: bool) -> Description:
+def _describe(path: Path, parameters: Parameters, *, pictures: bool, point: PointRecord | None) -> Description:
     """Check ``scan.json`` against the parameters, or write a new one."""
     found = read_description(path)
     if found is None:
         if (path / JOURNAL).exists():
             problem = f"has a {JOURNAL} but no {DESCRIPTION} that says how it was made"
             raise UsageError(problem, cure="take another --out", path=path)
-        described = Description(asked=parameters, started=_now(), seconds=0.0, pictures=pictures)
+        described = Description(asked=parameters, started=_now(), seconds=0.0, pictures=pictures, point=point)
         described.write(path)
         return described
     if differing := differences(found.asked, parameters):
         problem = f"scanned with other parameters ({'; '.join(differing)})"
         raise UsageError(problem, cure="scan as before or take another --out", path=path)
-    return replace(found, pictures=found.pictures or pictures)
+    return replace(found, pictures=found.pictures or pictures, point=point)
 
 
 def _now() -> str:

@@ -16,9 +16,10 @@ import cv2
 from cxr_edge.api import Model
 from cxr_edge.errors import InputError, UsageError
 from cxr_edge.reading.discovery import Discovery
-from cxr_edge.results.index import Parameters
+from cxr_edge.results.index import Parameters, PointRecord
 from cxr_edge.results.output import PRIVATE
 from cxr_edge.runtime.machine import check_batch_size, usable_cores
+from cxr_edge.scan.annotated import AnnotatedTree
 from cxr_edge.scan.folder import locked_folder, open_journal
 from cxr_edge.scan.pipeline import Pipeline, Worker
 from cxr_edge.scan.progress import ProgressDisplay, Tally, counting
@@ -35,6 +36,7 @@ def scan_locally(
     out: Path,
     workers: int,
     pictures: bool = False,
+    annotated: bool = False,
     mode: int = PRIVATE,
     skip_bad: bool = False,
     watch: bool = False,
@@ -51,6 +53,7 @@ def scan_locally(
         workers: Batches in work at once.
         pictures: Whether thumbnails, heat maps and figures are written for the report; what was answered without them
             gets thumbnails and heat maps now.
+        annotated: Whether a figure of each positive answer is drawn into the folder `ANNOTATED`.
         mode: Permissions of the output folder, if it is made.
         skip_bad: Whether lines of the journal that are no records are moved out of it.
         watch: Whether to go on with files as they arrive, until Ctrl-C or SIGTERM.
@@ -67,9 +70,10 @@ def scan_locally(
         BundleError: The network answers NaN.
     """
     check_load(workers, parameters.batch_size)
+    point = PointRecord.of(model.bundle.manifest, parameters.operating_point)
     with (
         _one_thread_each(),
-        locked_folder(out, parameters, mode=mode, pictures=pictures) as stale,
+        locked_folder(out, parameters, mode=mode, pictures=pictures, point=point) as stale,
         open_journal(out, skip_bad=skip_bad) as journal,
         _stopped_by_signals() as stop,
     ):
@@ -77,7 +81,9 @@ def scan_locally(
             sys.stderr.write(printable(f"An earlier scan ended abruptly ({stale}); going on after it.") + "\n")
         if journal.left_out:
             sys.stderr.write(f"{journal.left_out} lines of the journal were no records; they are kept beside it.\n")
-        worker = Worker(model, parameters, journal, out, pictures=pictures)
+        method = parameters.explain if parameters.explain != "none" else "gradcam"
+        tree = AnnotatedTree(out, discovery.inputs, model, method=method) if annotated else None
+        worker = Worker(model, parameters, journal, out, pictures=pictures, annotated=tree)
         counted = nullcontext() if watch else counting(discovery, stop)
         with counted as expected, ProgressDisplay(model.bundle.manifest.positive, expected) as display:
             reports = _Refresher(refresh if watch else None)

@@ -18,6 +18,7 @@ from cxr_edge.results.journal import Journal
 from cxr_edge.results.outcomes import Answer, Failure, attempt
 from cxr_edge.results.record import rename, to_record
 from cxr_edge.results.schema import Record
+from cxr_edge.scan.annotated import AnnotatedTree
 from cxr_edge.scan.folder import lacks_pictures, write_known_pictures, write_pictures
 from cxr_edge.scan.progress import Tally
 
@@ -81,20 +82,29 @@ class Worker:
         journal: What is recorded already; None where nobody knows, so that every file is answered.
         out: The output folder.
         pictures: Whether pictures are written for the report.
+        annotated: Where a figure of each positive answer is drawn, if that is asked for.
     """
 
     def __init__(
-        self, model: Model, parameters: Parameters, journal: Journal | None, out: Path, *, pictures: bool
+        self,
+        model: Model,
+        parameters: Parameters,
+        journal: Journal | None,
+        out: Path,
+        *,
+        pictures: bool,
+        annotated: AnnotatedTree | None = None,
     ) -> None:
+        self.annotated = annotated
         self._model = model
         self._parameters = parameters
         self._journal = journal
         self._out = out
         self._pictures = pictures
         self._run = min(parameters.batch_size, _RUN_ON_CPU if parameters.provider == "cpu" else _RUN_ON_DEVICE)
-        if parameters.explain != "none":
+        if parameters.explain != "none" or annotated:
             # Loaded before there are threads, which would load it several times over.
-            _ = model.explainer.lime if parameters.explain != "gradcam" else model.explainer.gradcam
+            _ = model.explainer.lime if parameters.explain in {"lime", "both"} else model.explainer.gradcam
             _ = model.explainer.lungs
 
     def work(self, jobs: Sequence[Path | InputError]) -> list[Finished]:
@@ -150,6 +160,8 @@ class Worker:
             explanation = self._model.explainer.explain(answer, method=asked.explain)
         if self._pictures:
             files = write_pictures(self._out, decoded.sha256, answer.radiograph, explanation)
+        if self.annotated:
+            self.annotated.write(decoded.path, answer, explanation)
         return to_record(
             answer,
             explanation=explanation.to_part(files) if explanation is not None else None,
@@ -271,6 +283,8 @@ class Pipeline:
     def _add(self, record: Record) -> None:
         """Write a record, unless the journal says the same of the path already."""
         path, state = str(record.path), State.of(record)
+        if self._worker.annotated:
+            self._worker.annotated.make_up(record)
         known = self._journal.index.state(path) == state
         if not known:
             self._journal.append(record)

@@ -26,7 +26,7 @@ def test_csv_has_the_last_record_of_every_path(scanned: Path) -> None:
     assert write_reports(scanned, formats=["jsonl", "csv"]).files == (scanned / "results.csv",)
     rows = read_csv(scanned)
     assert list(rows[0]) == [column.name for column in COLUMNS]
-    assert len(rows) == 9
+    assert len(rows) == 10
     *_, last, refused = rows
     assert (refused["status"], refused["label"], refused["probability"]) == ("refused", "", "")
     assert (refused["gate_score"], refused["refusal"]) == ("7.5", "not like a chest radiograph")
@@ -93,7 +93,7 @@ def test_bad_lines_are_named_or_counted_and_kept(scanned: Path) -> None:
         written = write_reports(scanned, formats=["csv", "html"], skip_bad=True)
         assert written.left_out == 3
         assert (scanned / "results.bad.jsonl").read_bytes() == b"".join(bad)
-    assert len(read_csv(scanned)) == 9
+    assert len(read_csv(scanned)) == 10
     assert journal.read_bytes() == first + b"\n" + b"".join(bad) + rest
 
 
@@ -173,7 +173,7 @@ def test_what_cannot_be_written_leaves_the_old_file(scanned: Path) -> None:
     (scanned / "results.csv").write_text("old")
     with (scanned / "results.jsonl").open("a") as journal:
         journal.write('\n{"no":"record"}\n')
-    with pytest.raises(UsageError, match="line 11"):
+    with pytest.raises(UsageError, match="line 12"):
         write_reports(scanned, formats=["csv"])
     assert (scanned / "results.csv").read_text() == "old"
     (scanned / "results.csv").unlink()
@@ -210,14 +210,32 @@ def test_counts(scanned: Path) -> None:
     summary = Summary()
     for row in LatestRecords(scanned).rows():
         summary.append(row)
-    assert summary.labels == {"PNEUMONIA": 4, "NORMAL": 1}
+    assert summary.labels == {"PNEUMONIA": 5, "NORMAL": 1}
     assert summary.errors == {"empty": 1, "truncated": 2}
-    assert (summary.positive, summary.warned, summary.answered, summary.failed) == ("PNEUMONIA", 1, 5, 3)
+    assert (summary.positive, summary.warned, summary.answered, summary.failed) == ("PNEUMONIA", 1, 6, 3)
     assert summary.refused == 1
     histogram = summary.histogram()
-    assert (histogram[0], histogram[10], histogram[12], histogram[19]) == (1, 1, 1, 2)
-    assert sum(histogram) == 5
+    assert (histogram[0], histogram[10], histogram[12], histogram[19]) == (1, 1, 1, 3)
+    assert sum(histogram) == 6
     assert summary.common["bundle_name"] == "tiny"
     assert "label" not in summary.common
     assert json.dumps(summary.common)
     assert summary.least(2) == 0.97
+
+
+def test_warnings_of_one_kind_are_one_line_with_its_range() -> None:
+    from cxr_edge.report.summary import Kinds
+
+    kinds = Kinds()
+    for turned, names in ((2, "a, b"), (11, "c"), (3, "a")):
+        kinds.add(f"The label is not stable: {turned} of 13 small changes turn it ({names}).")
+    kinds.add("Modality (0008,0060) is CT.")
+    kinds.add("Modality (0008,0060) is MR.")
+    assert kinds.most_common(5) == [
+        ("The label is not stable: 2 to 11 of 13 small changes turn it (\N{HORIZONTAL ELLIPSIS}).", 3),
+        ("Modality (0008,0060) is CT.", 1),
+        ("Modality (0008,0060) is MR.", 1),
+    ]
+    for number in range(200):
+        kinds.add(f"kind {'x' * number}.")
+    assert len(kinds.most_common(1000)) == 100

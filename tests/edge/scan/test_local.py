@@ -91,7 +91,7 @@ def test_one_strange_file_ends_nothing_and_is_tried_again(
             strange = refuse(model.explainer.explain, lambda answer: is_strange(answer.radiograph))
             patched.setattr(model.explainer, "explain", strange)
         else:
-            patched.setattr(folders, "draw", refuse(folders.draw, lambda each: is_strange(each.answer.radiograph)))
+            patched.setattr(folders, "layers", refuse(folders.layers, lambda each: is_strange(each.answer.radiograph)))
         for _ in range(2):
             tally, stopped = scan(model, folder, tmp_path / "out", **options)
             assert (tally.total, tally.errors, stopped) == (COUNT, {"internal": 1}, False)
@@ -197,11 +197,11 @@ def test_pictures_can_be_asked_for_later_without_answering_again(
     assert (tmp_path / "later" / "results.jsonl").read_bytes() == before
 
     def drawn(out: Path) -> dict[str, bytes]:
-        found = (out / "assets").rglob("*.jpg")
+        found = [each for each in (out / "assets").rglob("*.*") if each.suffix in {".jpg", ".png"}]
         return {path.relative_to(out).as_posix(): path.read_bytes() for path in found}
 
     assert drawn(tmp_path / "later") == drawn(tmp_path / "at once")
-    assert len(drawn(tmp_path / "later")) == COUNT * (1 if explain == "none" else 2)
+    assert len(drawn(tmp_path / "later")) == COUNT * (2 if explain == "none" else 4)
 
 
 def test_a_link_in_the_place_of_pictures_is_not_followed(model: Model, folder: Path, tmp_path: Path) -> None:

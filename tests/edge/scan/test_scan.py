@@ -178,12 +178,26 @@ def test_pictures_and_explanations(tiny_bundle: Path, folder: Path, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     for record in records(tmp_path).values():
         files = record["explanation"]["files"]
-        assert set(files) == {"thumbnail.jpg", "gradcam.jpg", "figure.png"}
+        assert set(files) == {"thumbnail.jpg", "gradcam.jpg", "radiograph.jpg", "gradcam.png"}
         thumbnail, heat = (cv2.imread(str(tmp_path / files[name])) for name in ("thumbnail.jpg", "gradcam.jpg"))
         assert thumbnail.shape == heat.shape
         assert np.shape(record["explanation"]["saliency"]["raw"]) == (7, 7)
     assert (tmp_path / "results.csv").exists()
     assert (tmp_path / "report.html").exists()
+
+
+def test_annotated_figures_lie_as_the_inputs_do(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    inputs, out = tmp_path / "in", tmp_path / "out"
+    for place in ("ward", "deep/er"):  # the same contents in another place
+        shutil.copytree(folder, inputs / place)
+    scan(tiny_bundle, inputs, "--out", out)
+    positive = {path for path, record in records(out).items() if record.get("label") == "PNEUMONIA"}
+    assert len(positive) > 1
+    for _ in range(2):  # what was answered before gets its figures now, and once
+        scan(tiny_bundle, inputs, "--out", out, "--annotated")
+        drawn = {path.relative_to(out / "annotated") for path in (out / "annotated").rglob("*.png")}
+        assert drawn == {Path(f"{Path(path).relative_to(inputs)}.png") for path in positive}
+    assert cv2.imread(str(next((out / "annotated").rglob("*.png")))).shape[1] > 500
 
 
 def test_output_that_cannot_be_written(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,140 @@
+"""What a page shows of a radiograph: the picture, a small one, and transparent ones that it lays over them.
+
+A layer covers the whole radiograph, whatever its own size: the input was squashed, and the page stretches it back.
+"""
+
+import dataclasses
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.explanation import rendering
+from cxr_edge.explanation.explainer import Explanation
+from cxr_edge.explanation.figures import draw_lime
+from cxr_edge.explanation.gradcam import SaliencyMap
+from cxr_edge.explanation.lime import LimeExplanation
+from cxr_edge.explanation.lungs import LungOutline
+from cxr_edge.reading.radiograph import Radiograph
+from cxr_edge.results.output import HEAT_LAYER, HEAT_MAP, LIME_LAYER, LUNGS_LAYER, RADIOGRAPH, THUMBNAIL
+
+_SMALL, _LARGE = 256, 1280  # longer sides
+_HEAT_SIDE = 224  # a map of 7 x 7 cells has no more detail
+_DRAWN_SIDE = 1024  # lines and numbers stay sharp where a screen shows the whole radiograph
+
+BgraImage = NDArray[np.uint8]
+
+
+def page_pictures(radiograph: Radiograph, saliency: SaliencyMap | None = None) -> dict[str, bytes]:
+    """Draw the radiograph for a page and its thumbnail, with and without the heat map.
+
+    Returns:
+        File name → JPEG; the radiograph is never enlarged.
+    """
+    large, _ = rendering.grey_picture(radiograph, smallest=1, largest=_LARGE)
+    small, _ = rendering.grey_picture(_halved(radiograph), smallest=1, largest=_SMALL)
+    pictures = {
+        THUMBNAIL: rendering.to_jpeg(small[:, :, 0]),
+        RADIOGRAPH: rendering.to_jpeg(large[:, :, 0], quality=92),
+    }
+    if saliency is not None:
+        pictures[HEAT_MAP] = rendering.to_jpeg(rendering.heat(small, saliency.upsample(*small.shape[:2])))
+    return pictures
+
+
+def _halved(radiograph: Radiograph) -> Radiograph:
+    """Average blocks of 2x2 pixels while twice the size of a thumbnail is left.
+
+    OpenCV does that in a third of the time that it takes to average over blocks of any other size. An odd last row or
+    column, a small part of a pixel of the thumbnail, is left out.
+    """
+    pixels = radiograph.pixels
+    while max(pixels.shape) >= 4 * _SMALL and min(pixels.shape) >= 2:
+        height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
+        even = pixels[: 2 * height, : 2 * width]
+        pixels = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
+    return dataclasses.replace(radiograph, pixels=pixels)
+
+
+def layers(explanation: Explanation) -> dict[str, bytes]:
+    """Draw what there is of an explanation.
+
+    Returns:
+        File name → PNG with transparency: the heat map, LIME, and the outline of the lungs where they were found.
+    """
+    radiograph, drawn = explanation.answer.radiograph, {}
+    if explanation.saliency is not None:
+        drawn[HEAT_LAYER] = rendering.to_png(heat_layer(explanation.saliency))
+    if explanation.lime is not None:
+        drawn[LIME_LAYER] = rendering.to_png(lime_layer(explanation.lime, *_size(radiograph)))
+    if explanation.evidence is not None and not explanation.evidence.outline.implausible:
+        drawn[LUNGS_LAYER] = rendering.to_png(lungs_layer(explanation.evidence.outline, *_size(radiograph)))
+    return drawn
+
+
+def heat_layer(saliency: SaliencyMap) -> BgraImage:
+    """Draw a saliency map: viridis, the more opaque the more it speaks for its label, as `rendering.heat`.
+
+    Returns:
+        BGRA uint8 [224, 224, 4].
+    """
+    values = saliency.upsample(_HEAT_SIDE, _HEAT_SIDE)
+    colours = cv2.applyColorMap((values * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
+    return _with_opacity(colours, rendering.HEAT_OPACITY * values)
+
+
+def lime_layer(lime: LimeExplanation, height: int, width: int) -> BgraImage:
+    """Draw LIME as the figure does: green for, hatched red against, the leaders outlined and numbered.
+
+    Args:
+        lime: The explanation.
+        height: Rows of the picture.
+        width: Columns of the picture.
+
+    Returns:
+        BGRA uint8 [height, width, 4].
+    """
+    dark, bright = (draw_lime(np.full((height, width, 3), grey, np.uint8), lime) for grey in (0, 255))
+    return _from_black_and_white(dark, bright)
+
+
+def lungs_layer(outline: LungOutline, height: int, width: int) -> BgraImage:
+    """Draw the border of the lungs, white with a dark edge.
+
+    Args:
+        outline: The lungs.
+        height: Rows of the picture.
+        width: Columns of the picture.
+
+    Returns:
+        BGRA uint8 [height, width, 4].
+    """
+    factor = max(height, width) / max(outline.mask.shape)
+    soft = cv2.resize(outline.mask.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    lungs = cv2.GaussianBlur(soft, (0, 0), factor) > 0.5  # steps of the input's pixels are none of the lungs
+    contours, _ = cv2.findContours(lungs.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    line, edge = np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint8)
+    cv2.drawContours(line, contours, -1, 255, 2, cv2.LINE_AA)
+    cv2.drawContours(edge, contours, -1, 160, 5, cv2.LINE_AA)
+    return np.dstack([line, line, line, np.maximum(line, edge)])
+
+
+def _size(radiograph: Radiograph) -> tuple[int, int]:
+    height, width = radiograph.pixels.shape
+    factor = _DRAWN_SIDE / max(height, width)
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def _with_opacity(colours: NDArray[np.uint8], opacity: NDArray[np.float32]) -> BgraImage:
+    return np.dstack([colours, np.rint(255 * opacity).astype(np.uint8)])
+
+
+def _from_black_and_white(dark: NDArray[np.uint8], bright: NDArray[np.uint8]) -> BgraImage:
+    """Give the transparent picture that turns black into ``dark`` and white into ``bright``.
+
+    What the blend leaves of white where black has nothing is the transparency; the colour is what black shows of it.
+    """
+    through = (bright.astype(np.float32) - dark).mean(2) / 255
+    opacity = np.clip(1 - through, 0, 1)
+    colours = np.clip(dark / np.maximum(opacity, 1 / 255)[:, :, None], 0, 255)
+    return _with_opacity(np.rint(colours).astype(np.uint8), opacity.astype(np.float32))
