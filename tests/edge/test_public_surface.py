@@ -61,7 +61,7 @@ def collect(*, tiny: Path, gated: Path, lungs: Path, radiographs: Path, scratch:
     damaged.write_bytes(b"no picture")
     quick = ("--threads", "1", "--window", "0.001", "--max-windows", "3", "--task", "predict", "--provider", "cpu")
     before, now = scratch / "before.json", scratch / "now.json"
-    _run("bench", picture, *quick, "--out", before, bundle=tiny)
+    _run("bench", dicom, *quick, "--out", before, bundle=tiny)
     _run("bench", picture, *quick, "--out", now, "--compare", before, bundle=tiny)
     doctor = json.loads(_run("doctor", "--json", "--provider", "cpu", bundle=tiny))
     both = ("--method", "both", "--samples", "50", "--force")
