@@ -1,4 +1,4 @@
-"""The same work by what people use today, side by side; writes RESULTS.md.
+"""The same work by what people use today, side by side; writes this kind of machine's section of RESULTS.md.
 
     python benchmarks/peers [--quick] [--run RUN] [--out FILE] [--without lime start roofline install]
 
@@ -20,12 +20,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from common import inputs_of
-from cxr_edge.api import load
+from cxr_edge.api import Model, load
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.runtime.machine import read_machine
 from install_size import DISTRIBUTIONS, MEGABYTES
 from install_size import measure as install
-from peers import by_dianna, by_keras, by_lime, by_litert, by_openvino, by_torch, contests, report
+from peers import by_dianna, by_keras, by_lime, by_litert, by_openvino, by_shap, by_torch, contests, report
 from peers.network import Network, plain_export
 from peers.peer import Skipped, gather
 from peers.report import Bar, markdown
@@ -37,7 +37,7 @@ from session_start import BAR as START
 from session_start import measure as start
 
 RADIOGRAPH = Path(__file__).parents[2] / "tests" / "data" / "radiographs" / "person724_virus_1343.jpeg"
-KINDS = (by_openvino, by_keras, by_litert, by_torch, by_lime, by_dianna)
+KINDS = (by_openvino, by_keras, by_litert, by_torch, by_lime, by_shap, by_dianna)
 PARTS = ("lime", "start", "roofline", "install")
 
 
@@ -53,18 +53,21 @@ def main() -> None:
     arguments = options.parse_args()
     quick = arguments.quick
     machine = read_machine()
-    model = load(arguments.bundle, provider="cpu", threads=arguments.threads, gate=False)
+    model = load(arguments.bundle, provider="cpu", precision="fp32", threads=arguments.threads, gate=False)
+    tuned: Model | None = load(arguments.bundle, threads=arguments.threads, gate=False)
+    if tuned is None or tuned.classifier.session.reason != "chosen by tune":
+        tuned = None  # run cxr-edge tune first
     network = Network(model.bundle)
     peers, skipped = gather(KINDS, network, arguments.threads)
     (image,) = inputs_of([RADIOGRAPH])
 
-    single = _told(contests.predict(model, peers, image, batch=1, rounds=5 if quick else 60))
-    many = _told(contests.predict(model, peers, image, batch=8, rounds=3 if quick else 20))
+    single = _told(contests.predict(model, tuned, peers, image, batch=1, rounds=5 if quick else 60))
+    many = _told(contests.predict(model, tuned, peers, image, batch=8, rounds=3 if quick else 20))
     gradcam = _told(contests.gradcam(model, peers, image, rounds=5 if quick else 30))
     held = [single, many, gradcam]
     chosen = [] if "lime" in arguments.without else peers
     lime = _told(contests.lime(model, chosen, image, samples=20 if quick else 1000, rounds=1 if quick else 2))
-    bars = report.bars(single, gradcam, lime)
+    bars = report.bars(single, many, gradcam, lime)
     lines: list[str] = []
     if "start" not in arguments.without:
         if importlib.util.find_spec("tf2onnx") and importlib.util.find_spec("tensorflow"):
@@ -96,7 +99,8 @@ def main() -> None:
     text += [report.lime_note(), "", *lines]
     out = arguments.out or (None if quick else Path(__file__).parents[1] / "RESULTS.md")
     if out:
-        out.write_text("\n".join(text).rstrip() + "\n", "utf-8")
+        before = out.read_text("utf-8") if out.exists() else ""
+        out.write_text(report.with_section(before, report.kind_of(machine), text), "utf-8")
     print("\n".join(text))
 
 

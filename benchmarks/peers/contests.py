@@ -12,7 +12,7 @@ from peers.network import Floats
 from peers.peer import Peer
 from rounds import Ratio, Seconds, take_turns
 
-OURS = "cxr-edge"
+OURS, TUNED = "cxr-edge", "cxr-edge, tuned"
 FAST, REFERENCE = f"{OURS}, fast mode", f"{OURS}, reference mode"
 
 
@@ -39,17 +39,23 @@ class Contest:
         return Ratio.of(self.seconds, peer, self.ours)
 
 
-def predict(model: Model, peers: Sequence[Peer], image: Floats, *, batch: int, rounds: int) -> Contest:
-    """Input pixels to calibrated probabilities, batch by batch."""
+def predict(
+    model: Model, tuned: Model | None, peers: Sequence[Peer], image: Floats, *, batch: int, rounds: int
+) -> Contest:
+    """Input pixels to calibrated probabilities, batch by batch; in fp32 and, where there is one, as tuned here."""
     inputs = np.repeat(image[None], batch, axis=0)
     expected = model.classifier.probabilities(inputs)
     runs = {OURS: lambda: [each.probability for each in model.classifier.predict(inputs)]}
     agreement = {}
+    if tuned is not None:
+        classifier = tuned.classifier
+        runs[TUNED] = lambda: [each.probability for each in classifier.predict(inputs)]
+        agreement[TUNED] = f"{classifier.precision} on {classifier.session.provider}, labels of fp32"
     for peer in peers:
         if peer.predict is None:
             continue
         difference = float(np.abs(np.asarray(peer.predict(inputs)) - expected).max())
-        _hold(peer.name, difference <= 1e-4, f"probability differs by {difference:.1e}")
+        _hold(peer.name, difference <= peer.tolerance, f"probability differs by {difference:.1e}")
         agreement[peer.name] = f"probability to {difference:.0e}"
         runs[peer.name] = lambda peer=peer: peer.predict(inputs)  # type: ignore[misc]
     task = f"predict, batch {batch}, warm, input to probability"

@@ -33,6 +33,8 @@ class Peer:
     predict: Predict | None = None
     gradcam: Map | None = None
     lime: Explain | None = None
+    tolerance: float = 1e-4
+    """How far its probability may be from ours: more where it computes in another precision by its own choice."""
 
 
 @dataclass(frozen=True)
