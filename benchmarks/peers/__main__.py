@@ -43,14 +43,7 @@ PARTS = ("lime", "start", "roofline", "install")
 
 def main() -> None:
     """Measure, print and write."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--bundle", type=Path, default=None, help="another bundle than the installed one")
-    options.add_argument("--run", type=Path, default=None, help="the run to take the plain export from")
-    options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--quick", action="store_true", help="few rounds and samples, to see that it works")
-    options.add_argument("--without", nargs="*", choices=PARTS, default=[], help="parts to leave out")
-    options.add_argument("--out", type=Path, default=None, help="RESULTS.md, or with --quick no file")
-    arguments = options.parse_args()
+    arguments = _arguments()
     quick = arguments.quick
     machine = read_machine()
     model = load(arguments.bundle, provider="cpu", precision="fp32", threads=arguments.threads, gate=False)
@@ -102,6 +95,17 @@ def main() -> None:
         before = out.read_text("utf-8") if out.exists() else ""
         out.write_text(report.with_section(before, report.kind_of(machine), text), "utf-8")
     print("\n".join(text))
+
+
+def _arguments() -> argparse.Namespace:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--bundle", type=Path, default=None, help="another bundle than the installed one")
+    options.add_argument("--run", type=Path, default=None, help="the run to take the plain export from")
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--quick", action="store_true", help="few rounds and samples, to see that it works")
+    options.add_argument("--without", nargs="*", choices=PARTS, default=[], help="parts to leave out")
+    options.add_argument("--out", type=Path, default=None, help="RESULTS.md, or with --quick no file")
+    return options.parse_args()
 
 
 def _start(bundle: Bundle, run: Path | None, rounds: int) -> Bar:
