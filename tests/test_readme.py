@@ -36,7 +36,9 @@ def test_command(line, checkout):
     line, _, comment = line.partition(" #")
     stated = re.search(r"exits with (\d)", comment)
     program = [f"{Path(sys.executable).parent}/cxr-edge", *line.split()[1:], QUICKER.get(line.split()[1], "")]
-    done = subprocess.run(["bash", "-c", " ".join(program)], cwd=checkout, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", " ".join(program)], cwd=checkout, capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == (int(stated[1]) if stated else 0), done.stderr
 
 
