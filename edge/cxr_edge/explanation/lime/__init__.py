@@ -103,7 +103,7 @@ class SuperpixelExplanation:
     @property
     def method(self) -> str:
         """What computed it, ``lime`` or ``shap``."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind of explanation below names itself
 
     def to_json(self) -> dict[str, object]:
         """Give the record of the explanation; superpixels in order of falling absolute coefficient."""
