@@ -70,7 +70,7 @@ def main() -> None:
         sample = sorted((work / "in").iterdir())[: arguments.sample]
         before = parts(model, sample)
         scan = milliseconds(lambda: codes.append(app(command, standalone_mode=False)), arguments.files)
-        assert codes in ([0], [None]), codes
+        assert codes in ([0], [None], [3]), codes  # some originals are refused
         after = parts(model, sample)
     finally:
         shutil.rmtree(work)
