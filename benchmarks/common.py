@@ -126,8 +126,8 @@ def parser(description: str) -> Options:
 
 
 def model_for(options: argparse.Namespace, **choices: Any) -> cxr_edge.Model:
-    """The bundle under test on the CPU."""
-    return cxr_edge.load(options.bundle, provider="cpu", threads=options.threads, **choices)
+    """The bundle under test on the CPU, in float32 unless another precision is asked for."""
+    return cxr_edge.load(options.bundle, provider="cpu", threads=options.threads, **{"precision": "fp32", **choices})
 
 
 def with_layercam(model: cxr_edge.Model) -> cxr_edge.Model:

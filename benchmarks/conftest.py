@@ -23,7 +23,7 @@ def bundle() -> Bundle:
 @pytest.fixture(scope="session")
 def model() -> Model:
     """Its float32 network."""
-    return load(provider="cpu")
+    return load(provider="cpu", precision="fp32")
 
 
 @pytest.fixture(scope="session")

@@ -150,7 +150,9 @@ def arithmetic(folder: Path, threads: int) -> Model:
     network.hidden[0, 0] = 100
     network.logits[:], network.logits_bias[:] = 0, (0, -4)
     network.logits[0, 1] = 1
-    return with_layercam(cxr_edge.load(write_tiny_bundle(folder, network=network), provider="cpu", threads=threads))
+    return with_layercam(
+        cxr_edge.load(write_tiny_bundle(folder, network=network), provider="cpu", precision="fp32", threads=threads)
+    )
 
 
 def rows_of(what: str, model: Model, cases: list[Planted], samples: int | None) -> list[list[str]]:
