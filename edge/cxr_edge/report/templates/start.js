@@ -41,7 +41,8 @@ $("detail").onclick = (event) => {
 $("detail").onclose = () => {
   compared = null;
   redraw();
-  gallery.focus({ preventScroll: true });
+  // The event comes after the dialog is gone: who types in a field by then is left there.
+  if (!document.activeElement.matches("input, select, textarea")) gallery.focus({ preventScroll: true });
 };
 $("compare").onclick = compare;
 $("reviewed").onchange = toggleReviewed;
