@@ -137,10 +137,11 @@ def _check_clinic(dicom_out: Path | None) -> None:
 
 def _report(answer: "Answer", found: "Path | InputError", folder: Path) -> bool:
     """Write the DICOM result of an input; False where a DICOM file gets none. Other pictures have no study to be in."""
-    from cxr_edge.clinic.structured_report import write_report
+    from cxr_edge.clinic.results import write_results
     from cxr_edge.results.outcomes import Failure, attempt
 
-    done = attempt(Path(str(found)), partial(write_report, answer, folder))
+    path = Path(str(found))
+    done = attempt(path, partial(write_results, path, answer, folder))
     if not isinstance(done, Failure):
         return True
     typer.echo(printable(f"no DICOM result: {done.error}"), err=True)
