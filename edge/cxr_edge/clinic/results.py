@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydicom import Dataset, dcmwrite
 
+from cxr_edge.clinic.pictures import presentation_state, secondary_capture
 from cxr_edge.clinic.structured_report import structured_report
 from cxr_edge.clinic.study import ResultHeader, read_source
 from cxr_edge.explanation.explainer import Explanation
@@ -55,7 +56,12 @@ def build_results(
         InputError: The source is no DICOM file (``no-dicom``), or lacks a UID to refer to (``no-reference``).
     """
     header = ResultHeader(read_source(source), answer, explanation)
-    return [structured_report(header, enhanced=options.report == "enhanced")]
+    results = [structured_report(header, enhanced=options.report == "enhanced")]
+    if explanation is not None:
+        results.append(secondary_capture(header, explanation))
+    if explanation is not None and options.gsps and (state := presentation_state(header, explanation)) is not None:
+        results.append(state)
+    return results
 
 
 def write_results(

@@ -30,7 +30,7 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage
 
-from cxr_edge.clinic.study import MANUFACTURER, TYPE_2, ResultHeader
+from cxr_edge.clinic.study import MANUFACTURER, ResultHeader
 from cxr_edge.results.decision import UNSURE
 from cxr_edge.results.outcomes import Answer
 from cxr_edge.results.record import RESEARCH_USE
@@ -54,7 +54,7 @@ def structured_report(header: ResultHeader, *, enhanced: bool = False) -> Datase
     kind, sop_class = (EnhancedSR, EnhancedSRStorage) if enhanced else (Comprehensive3DSR, Comprehensive3DSRStorage)
     refusal = header.answer.refusal
     report = kind(
-        evidence=[_evidence(header)],
+        evidence=[header.referenced()],
         content=_content(header)[0],
         **header.arguments("SR", sop_class),
         content_date=header.source.date,
@@ -66,16 +66,6 @@ def structured_report(header: ResultHeader, *, enhanced: bool = False) -> Datase
     report.CompletionFlagDescription = "Refused: no label." if refusal else "Answered."
     header.complete(report)
     return report
-
-
-def _evidence(header: ResultHeader) -> Dataset:
-    """Give what highdicom asks of a radiograph; the patient comes later, with the character set."""
-    source, found = header.source, Dataset()
-    found.SOPClassUID, found.SOPInstanceUID = source.sop_class, source.sop_instance
-    found.StudyInstanceUID, found.SeriesInstanceUID = source.study, source.series
-    for keyword in TYPE_2:
-        setattr(found, keyword, "")
-    return found
 
 
 def _content(header: ResultHeader) -> MeasurementReport:

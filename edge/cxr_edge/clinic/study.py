@@ -24,14 +24,13 @@ from pydicom.valuerep import PN_DELIMS
 from cxr_edge import __version__
 from cxr_edge.errors import InputError
 from cxr_edge.explanation.explainer import Explanation
-from cxr_edge.files import STAMP
+from cxr_edge.files import SERIES_DESCRIPTION, STAMP
 from cxr_edge.reading.data_set import DataSet, name, read_data_set, representation_of
 from cxr_edge.reading.decode import read_content
 from cxr_edge.reading.picture import Format, format_of
 from cxr_edge.results.outcomes import Answer
 
 MANUFACTURER = STAMP.decode()
-SERIES_DESCRIPTION = "cxr-edge: research use only"
 SERIES_NUMBERS = {"SR": 9901, "OT": 9902, "PR": 9903}
 """Of the series of results in a study, by modality."""
 _EDITION = 1  # raised when the same answer comes to mean another object
@@ -151,6 +150,15 @@ class ResultHeader:
             "software_versions": __version__,
             "device_serial_number": digest[:16],
         }
+
+    def referenced(self) -> Dataset:
+        """Give what highdicom asks of a radiograph; `complete` adds the patient, with the character set."""
+        found, source = Dataset(), self.source
+        found.SOPClassUID, found.SOPInstanceUID = source.sop_class, source.sop_instance
+        found.StudyInstanceUID, found.SeriesInstanceUID = source.study, source.series
+        for keyword in TYPE_2:
+            setattr(found, keyword, "")
+        return found
 
     def complete(self, result: Dataset) -> None:
         """Put patient, study, equipment and times into an object, in the place of what highdicom has put there."""
