@@ -199,11 +199,16 @@ def _show_as_seen(state: Dataset, explanation: Explanation, parameters: DisplayP
     if grey := _grey(explanation.answer.radiograph.source.steps, parameters, image):
         state.SoftcopyVOILUTSequence = [grey]
     state.PresentationLUTShape = "INVERSE" if parameters.photometric == "MONOCHROME1" else "IDENTITY"
-    turns, flipped = _spatial(parameters.orientation.directions)
     (area,) = state.DisplayedAreaSelectionSequence
     area.pop("PixelOriginInterpretation")  # of whole slides alone
+    turns, flipped = _spatial(parameters.orientation.directions)
     if turns or flipped:
         state.ImageRotation, state.ImageHorizontalFlip = 90 * turns, "Y" if flipped else "N"
+        # The corners are those that are seen, named by the pixels of the file that lie there (section C.10.4).
+        corners = [(1, 1), (image.columns, 1), (1, image.rows), (image.columns, image.rows)]
+        seen = upright(np.arange(4).reshape(2, 2), parameters.orientation.directions)
+        area.DisplayedAreaTopLeftHandCorner = list(corners[seen[0, 0]])
+        area.DisplayedAreaBottomRightHandCorner = list(corners[seen[1, 1]])
 
 
 def _grey(steps: tuple[str, ...], parameters: DisplayParameters, image: ImageHeader) -> Dataset | None:
