@@ -76,6 +76,9 @@ def explain(
     prevalence: options.Prevalence = None,
     test_time_augmentation: options.TestTimeAugmentation = False,
     no_gate: options.NoGate = False,
+    dicom_out: options.DicomOut = None,
+    sr: options.Report = "comprehensive3d",
+    gsps: options.Gsps = False,
 ) -> None:
     """Show where the network looked: Grad-CAM, LIME and Shapley values on the radiograph itself.
 
@@ -98,6 +101,7 @@ def explain(
     from cxr_edge.results.output import parse_mode
 
     permissions = parse_mode(mode)
+    options.check_clinic(dicom_out, report=sr, gsps=gsps)
     from cxr_edge.api import load
 
     model = load(
@@ -136,6 +140,9 @@ def explain(
             typer.echo(printable(f"error: {outcome.error}"), err=True)
             continue
         explanation, folder = outcome
+        failures += not options.write_dicom(
+            explanation.answer, Path(str(found)), dicom_out, explanation=explanation, report=sr, gsps=gsps
+        )
         prediction = explanation.answer.prediction
         typer.echo(printable(f"{prediction.label:<10}  {prediction.probability:.4f}  {folder / 'figure.png'}"))
         evidence = explanation.evidence
