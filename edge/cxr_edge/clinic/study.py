@@ -11,6 +11,7 @@ import hashlib
 import re
 import threading
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 from pydicom import Dataset
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.sr.codedict import codes
-from pydicom.valuerep import PN_DELIMS
+from pydicom.valuerep import PN_DELIMS, PersonName
 
 from cxr_edge import __version__
 from cxr_edge.errors import InputError
@@ -162,13 +163,12 @@ class ResultHeader:
 
     def complete(self, result: Dataset) -> None:
         """Put patient, study, equipment and times into an object, in the place of what highdicom has put there."""
-        result.SpecificCharacterSet = list(self.source.character_set) or None
-        if not self.source.character_set:
-            del result.SpecificCharacterSet
+        for keyword in ("SpecificCharacterSet", "InstanceCreationDate", "InstanceCreationTime"):
+            result.pop(keyword, None)
+        if self.source.character_set:
+            result.SpecificCharacterSet = list(self.source.character_set)
         for keyword, value in self.source.values.items():
             setattr(result, keyword, value)
-        for keyword in ("InstanceCreationDate", "InstanceCreationTime"):
-            result.pop(keyword, None)
         result.ContributingEquipmentSequence = [self._equipment()]
 
     def _equipment(self) -> Dataset:
@@ -194,14 +194,10 @@ class ResultHeader:
             f"gate {prediction.gate_score is not None} variants {self.answer.spread is not None}",
         ]
         if explained := self.explanation:
-            asked.append(explained.target)
-            asked += [] if explained.saliency is None else [explained.saliency.method]
-            for each in (explained.lime, explained.shap):
-                if each is not None:
-                    second = each.change.fill if each.change else ""
-                    asked.append(
-                        f"{each.method} {each.score} {each.fill} {second} {each.superpixels.count} {each.seed}"
-                    )
+            asked += [explained.target, explained.saliency.method if explained.saliency else ""]
+            for each in filter(None, (explained.lime, explained.shap)):
+                fills = f"{each.fill} {each.change.fill if each.change else ''}"
+                asked.append(f"{each.method} {each.score} {fills} {each.superpixels.count} {each.seed}")
         return " ".join(asked)
 
 
@@ -213,14 +209,10 @@ def _uid(seed: str) -> str:
 def _texts(elements: DataSet) -> tuple[dict[str, str], tuple[str, ...]]:
     """Decode the carried texts; give them with the character set that all of them can be written in."""
     stated = _character_set(elements)
-    raw = {keyword: element.value for keyword in (*TYPE_2, *_OPTIONAL) if (element := elements.get(keyword))}
-    decoded = {keyword: _decoded(bytes(value), stated or ("",)) for keyword, value in raw.items()}
-    if stated is not None and None not in decoded.values():
-        return {keyword: text or "" for keyword, text in decoded.items()}, stated
-    as_utf_8 = {
-        keyword: _decoded(bytes(raw[keyword]), (UTF_8,)) if text is None else text for keyword, text in decoded.items()
-    }
-    return {keyword: text or "" for keyword, text in as_utf_8.items()}, (UTF_8,)
+    found = {keyword: element for keyword in (*TYPE_2, *_OPTIONAL) if (element := elements.get(keyword))}
+    decoded = {keyword: _decoded(bytes(each.value), stated or ("",)) for keyword, each in found.items()}
+    texts = {keyword: text for keyword, (text, _) in decoded.items()}
+    return texts, stated if stated is not None and all(same for _, same in decoded.values()) else (UTF_8,)
 
 
 def _character_set(elements: DataSet) -> tuple[str, ...] | None:
@@ -228,23 +220,34 @@ def _character_set(elements: DataSet) -> tuple[str, ...] | None:
     terms = tuple(elements.texts("SpecificCharacterSet"))
     if terms in {(), ("ISO_IR 6",), ("ISO 2022 IR 6",)}:
         return ()
+    if terms == ("GBK",):
+        return ("GB18030",)  # which holds it, and which more programs know
     if len(terms) == 1 and terms[0] in _SINGLE | _EXTENDED:
         return terms
     return terms if terms[0] in _EXTENDED | {""} and _EXTENDED.issuperset(terms[1:]) else None
 
 
-def _decoded(value: bytes, character_set: tuple[str, ...]) -> str | None:
-    """Decode a value; None where its bytes are none of that character set."""
+def _decoded(value: bytes, character_set: tuple[str, ...]) -> tuple[str, bool]:
+    """Decode a value; empty where it is of no character set that is known.
+
+    Returns:
+        The text, and whether the character set that the file states gives the same bytes again.
+    """
+    value = value.strip(b" \0")
     if value.isascii() and b"\x1b" not in value:
-        return value.decode("ascii").strip(" \0")
-    if character_set[0] in {"", "ISO 2022 IR 6"} and not value.split(b"\x1b")[0].isascii():
-        return None  # pydicom would read such bytes as Latin alphabet 1
-    try:
-        with _DECODING, warnings.catch_warnings():
-            warnings.simplefilter("error")
-            return decode_bytes(value, convert_encodings(list(character_set)), set(PN_DELIMS)).strip(" \0")
-    except (UserWarning, UnicodeError, LookupError):
-        return None
+        return value.decode("ascii"), True
+    first, *others = convert_encodings(list(character_set))
+    with _DECODING, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # Of plain ASCII pydicom makes Latin alphabet 1, which nobody has stated.
+        if character_set[0] not in {"", "ISO 2022 IR 6"} or value.split(b"\x1b")[0].isascii():
+            with suppress(UserWarning, UnicodeError, LookupError):
+                text = decode_bytes(value, [first, *others], set(PN_DELIMS))
+                return text, bytes(PersonName(text).encode([first, *others])) == value
+    for encoding in (*others, "utf-8"):
+        with suppress(UnicodeError, LookupError):
+            return value.decode(encoding), False
+    return "", False
 
 
 def _valid(keyword: str, text: str) -> str:
@@ -262,9 +265,7 @@ def _valid(keyword: str, text: str) -> str:
     if keyword == "TimezoneOffsetFromUTC":
         return text if re.fullmatch(r"[+-](0\d|1[0-4])[0-5]\d", text, re.ASCII) else ""
     groups = text.split("=") if representation == "PN" else [text]
-    fits = len(groups) <= 3 and all(len(group) <= _LONGEST[representation] for group in groups)
-    if representation == "PN" and any(group.count("^") > 4 for group in groups):
-        fits = False
+    fits = len(groups) <= 3 and all(len(each) <= _LONGEST[representation] and each.count("^") < 5 for each in groups)
     return text if fits and text.isprintable() and "\\" not in text else ""
 
 
@@ -272,7 +273,7 @@ def _date(text: str) -> str:
     """Read a date, also as ``2019.01.31`` or ``2019-01-31``; empty where there is no such day."""
     read = re.fullmatch(r"(\d{4})([.-]?)(\d\d)\2(\d\d)", text, re.ASCII)
     try:
-        return f"{date(int(read[1]), int(read[3]), int(read[4])):%Y%m%d}".zfill(8) if read else ""
+        return date(int(read[1]), int(read[3]), int(read[4])).isoformat().replace("-", "") if read else ""
     except ValueError:
         return ""
 
