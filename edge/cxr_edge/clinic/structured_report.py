@@ -68,6 +68,11 @@ def structured_report(header: ResultHeader, *, enhanced: bool = False) -> Datase
     return report
 
 
+def stated_probability(answer: Answer) -> float:
+    """Give the probability to four decimals, never a certainty; those that follow depend on the machine."""
+    return min(max(round(float(answer.probability), 4), 0.0001), 0.9999)
+
+
 def _content(header: ResultHeader) -> MeasurementReport:
     manifest, prediction = header.answer.bundle.manifest, header.answer.prediction
     group = MeasurementsAndQualitativeEvaluations(
@@ -119,10 +124,8 @@ def _measurements(header: ResultHeader) -> Iterator[Measurement]:
     answer, explanation = header.answer, header.explanation
     if answer.refusal:
         return
-    # Four decimals, as the table has them: those that follow depend on the machine. Never a certainty.
-    probability = min(max(round(float(answer.probability), 4), 0.0001), 0.9999)
     concept = _own(f"calibrated probability of {answer.bundle.manifest.positive}")
-    yield Measurement(concept, probability, codes.UCUM.NoUnits)
+    yield Measurement(concept, stated_probability(answer), codes.UCUM.NoUnits)
     if explanation is not None and explanation.evidence is not None:
         for name, share in explanation.evidence.shares.items():
             concept = _own(f"share of {name} for {explanation.target} in the lungs")
