@@ -24,7 +24,6 @@ from cxr_edge.clinic.study import ResultHeader
 from cxr_edge.explanation import CAM_NAMES
 from cxr_edge.explanation.explainer import Explanation
 from cxr_edge.explanation.figures import draw_figure
-from cxr_edge.explanation.rendering import enlarge_mask
 from cxr_edge.reading.display_parameters import (
     DisplayParameters,
     of_single_frame,
@@ -178,8 +177,11 @@ def _borders(region: Mask, image: ImageHeader, orientation: str) -> Iterator[NDA
     """
     factor = _DRAWN_SIDE / max(image.rows, image.columns)
     height, width = max(1, round(image.rows * factor)), max(1, round(image.columns * factor))
-    large = enlarge_mask(_as_stored(region, orientation), height, width).astype(np.uint8)
-    contours, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    lying = np.ascontiguousarray(_as_stored(region, orientation), np.float32)
+    large = cv2.resize(lying, (width, height), interpolation=cv2.INTER_LINEAR)
+    # The input's pixels are steps of no region: a line that is shown over the radiograph is smooth.
+    large = cv2.GaussianBlur(large, (0, 0), max(width / lying.shape[1], height / lying.shape[0]))
+    contours, _ = cv2.findContours((large > 0.5).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     for contour in contours:
         if cv2.contourArea(contour) >= _SPECK * large.size:
             points = cv2.approxPolyDP(contour, 1.0, closed=True)[:, 0].astype(np.float64)
