@@ -32,6 +32,7 @@ from cxr_edge.reading.display_parameters import (
 )
 from cxr_edge.reading.image_header import ImageHeader, read_image_header
 from cxr_edge.reading.lookup_table import LookupTable
+from cxr_edge.text import plain
 
 Mask = NDArray[np.bool_]
 _DRAWN_SIDE = 1024  # longer side of the masks whose borders become lines
@@ -145,7 +146,7 @@ def _referenced(header: ResultHeader, image: ImageHeader) -> Dataset:
 def _said(explanation: Explanation) -> str:
     answer = explanation.answer
     probability = f"probability of {answer.bundle.manifest.positive} {stated_probability(answer)}"
-    return f"cxr-edge, research use only\r\n{answer.label}, {probability}; lines for {explanation.target}"
+    return plain(f"cxr-edge, research use only: {answer.label}, {probability}; lines for {explanation.target}")
 
 
 def _layers(explanation: Explanation) -> Iterator[tuple[str, tuple[int, int, int], dict[str, Mask]]]:

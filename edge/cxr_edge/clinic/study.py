@@ -30,6 +30,7 @@ from cxr_edge.reading.data_set import DataSet, name, read_data_set, representati
 from cxr_edge.reading.decode import read_content
 from cxr_edge.reading.picture import Format, format_of
 from cxr_edge.results.outcomes import Answer
+from cxr_edge.text import plain
 
 MANUFACTURER = STAMP.decode()
 SERIES_NUMBERS = {"SR": 9901, "OT": 9902, "PR": 9903}
@@ -147,7 +148,7 @@ class ResultHeader:
             "sop_instance_uid": sop_instance,
             "instance_number": 1 + int(sop_instance.removeprefix("2.25.")) % 999_999_999,  # the same every time
             "manufacturer": MANUFACTURER,
-            "manufacturer_model_name": self.answer.bundle.manifest.name[:64],
+            "manufacturer_model_name": plain(self.answer.bundle.manifest.name)[:64],
             "software_versions": __version__,
             "device_serial_number": digest[:16],
         }
@@ -178,9 +179,9 @@ class ResultHeader:
         purpose.CodeValue, purpose.CodingSchemeDesignator, purpose.CodeMeaning = code[:3]
         item.PurposeOfReferenceCodeSequence = [purpose]
         item.Manufacturer = MANUFACTURER
-        item.ManufacturerModelName = bundle.manifest.name[:64]
+        item.ManufacturerModelName = plain(bundle.manifest.name)[:64]
         item.DeviceSerialNumber = bundle.digest[:16]
-        item.SoftwareVersions = [__version__, bundle.manifest.version[:64]]
+        item.SoftwareVersions = [__version__, plain(bundle.manifest.version)[:64]]
         item.DeviceUID = self.device
         item.ContributionDescription = f"bundle {bundle.digest}"
         return item

@@ -19,7 +19,7 @@ from cxr_edge.reading.discovery import Discovery
 from cxr_edge.results.index import Parameters, PointRecord
 from cxr_edge.results.output import PRIVATE
 from cxr_edge.runtime.machine import check_batch_size, usable_cores
-from cxr_edge.scan.annotated import AnnotatedTree, Sink
+from cxr_edge.scan.annotated import AnnotatedTree, AnswerSink
 from cxr_edge.scan.folder import locked_folder, open_journal
 from cxr_edge.scan.pipeline import Pipeline, Worker
 from cxr_edge.scan.progress import ProgressDisplay, Tally, counting
@@ -37,7 +37,7 @@ def scan_locally(
     workers: int,
     pictures: bool = False,
     annotated: bool = False,
-    sinks: Sequence[Sink] = (),
+    sinks: Sequence[AnswerSink] = (),
     mode: int = PRIVATE,
     skip_bad: bool = False,
     watch: bool = False,

@@ -7,6 +7,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -243,6 +244,25 @@ def test_explain_writes_the_figure_and_the_lines_too(dicom, tmp_path):
     assert kinds == {
         *("Enhanced SR Storage", "Secondary Capture Image Storage", "Grayscale Softcopy Presentation State Storage")
     }
+
+
+def test_explain_writes_the_report_of_a_refusal(dicom, tmp_path):
+    arguments = ["explain", str(dicom), "--out", str(tmp_path / "explained"), "--dicom-out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 3
+    assert [pydicom.dcmread(each).CompletionFlag for each in (tmp_path / "out").glob("*.dcm")] == ["PARTIAL"]
+
+
+def test_a_bundle_of_any_name_is_described_in_ascii(dicom, explanation, tmp_path):
+    answer = explanation.answer
+    labels = {"labels": ("GESUND", "ENTZÜNDUNG"), "positive": "ENTZÜNDUNG"}
+    manifest = msgspec.structs.replace(answer.bundle.manifest, name="Lungenentzündung " * 9, version="ß", **labels)
+    bundle = replace(answer.bundle, manifest=manifest)
+    named = replace(answer, bundle=bundle, prediction=replace(answer.prediction, label="ENTZÜNDUNG"))
+    explained = replace(explanation, answer=named, target="ENTZÜNDUNG")
+    for result in build_results(dicom, named, explanation=explained, options=ALL):
+        pydicom.dcmwrite(tmp_path / "result.dcm", result, enforce_file_format=True)
+        assert errors(tmp_path / "result.dcm") == []
 
 
 @pytest.mark.parametrize("option", [["--sr", "enhanced"], ["--gsps"]], ids=str)

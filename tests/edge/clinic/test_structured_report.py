@@ -54,7 +54,8 @@ def test_it_states_label_probability_and_warnings(answer, label, meaning):
     said = list(texts(report_of(named(answer, label))))
     assert meaning in said
     assert round(answer.probability, 4) in said
-    assert RESEARCH_USE in said
+    assert said[-2 - len(answer.warnings)] == RESEARCH_USE
+    assert said[-1 - len(answer.warnings)].startswith(f"{label}: calibrated probability of PNEUMONIA")
     assert set(answer.warnings) <= set(said)
 
 
