@@ -20,7 +20,7 @@ from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage, SecondaryCapt
 from pydicom.valuerep import DS
 
 from cxr_edge.clinic.structured_report import stated_probability
-from cxr_edge.clinic.study import ResultHeader
+from cxr_edge.clinic.study import ResultHeader, long_string
 from cxr_edge.explanation import CAM_NAMES
 from cxr_edge.explanation.explainer import Explanation
 from cxr_edge.explanation.figures import draw_figure
@@ -32,7 +32,6 @@ from cxr_edge.reading.display_parameters import (
 )
 from cxr_edge.reading.image_header import ImageHeader, read_image_header
 from cxr_edge.reading.lookup_table import LookupTable
-from cxr_edge.text import plain
 
 Mask = NDArray[np.bool_]
 _DRAWN_SIDE = 1024  # longer side of the masks whose borders become lines
@@ -146,7 +145,8 @@ def _referenced(header: ResultHeader, image: ImageHeader) -> Dataset:
 def _said(explanation: Explanation) -> str:
     answer = explanation.answer
     probability = f"probability of {answer.bundle.manifest.positive} {stated_probability(answer)}"
-    return plain(f"cxr-edge, research use only: {answer.label}, {probability}; lines for {explanation.target}")
+    said = f"cxr-edge, research use only: {answer.label}, {probability}; lines for {explanation.target}"
+    return long_string(said, longest=1024)
 
 
 def _layers(explanation: Explanation) -> Iterator[tuple[str, tuple[int, int, int], dict[str, Mask]]]:

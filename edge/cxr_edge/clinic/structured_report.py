@@ -30,7 +30,7 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage
 
-from cxr_edge.clinic.study import MANUFACTURER, ResultHeader
+from cxr_edge.clinic.study import MANUFACTURER, ResultHeader, long_string
 from cxr_edge.results.decision import UNSURE
 from cxr_edge.results.outcomes import Answer
 from cxr_edge.results.record import RESEARCH_USE
@@ -152,4 +152,4 @@ def _statement(answer: Answer) -> str:
 
 def _own(meaning: str) -> CodedConcept:
     """Give a concept of our own coding scheme: its code is made from its meaning."""
-    return CodedConcept(hashlib.sha256(meaning.encode()).hexdigest()[:16].upper(), _SCHEME, plain(meaning)[:64])
+    return CodedConcept(hashlib.sha256(meaning.encode()).hexdigest()[:16].upper(), _SCHEME, long_string(meaning))
