@@ -11,11 +11,11 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom import dcmread
+from pydicom.filereader import read_file_meta_info
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.association import Association
@@ -29,7 +29,7 @@ _LOOK = 0.5  # seconds between two looks into the outbox
 _COARSE = 2.0  # seconds within which a change may not show in a folder's time
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 300.0  # seconds between two attempts; they double
 _CONNECT, _ANSWER = 10.0, 60.0  # seconds that an archive may take
-_MOST = 128  # presentation contexts of an association
+_TOGETHER = 200  # results in one association
 DELIVERED = ".delivered"
 """The folder of marks in the outbox."""
 
@@ -93,6 +93,9 @@ class Delivery(threading.Thread):
         ae_title: What the node is called.
         tls: How connections are encrypted, where the archive's are.
         say: Takes lines for the log.
+
+    Raises:
+        OSError: The folder of marks cannot be made.
     """
 
     def __init__(
@@ -105,14 +108,10 @@ class Delivery(threading.Thread):
         say: Callable[[str], object],
     ) -> None:
         super().__init__(daemon=True)
-        self._outbox, self._archive, self._tls, self._say = outbox, archive, tls, say
+        self._outbox, self._archive, self._ae_title, self._tls, self._say = outbox, archive, ae_title, tls, say
         self._marks = make_folder_below(outbox, Path(DELIVERED, archive.key))
-        self._entity = AE(ae_title=ae_title)
-        self._entity.implementation_class_uid = IMPLEMENTATION
-        self._entity.implementation_version_name = IMPLEMENTATION_VERSION
-        self._entity.connection_timeout = self._entity.acse_timeout = _CONNECT
-        self._entity.dimse_timeout = self._entity.network_timeout = _ANSWER
         self._stopped = threading.Event()
+        self._known: set[str] = set()
         self._waiting: dict[str, _Attempts] = {}
         self._reach = _Attempts()
         self._seen = -1.0
@@ -129,9 +128,9 @@ class Delivery(threading.Thread):
                 now = time.monotonic()
                 due = [name for name, attempts in self._waiting.items() if attempts.next <= now]
                 if due and self._reach.next <= now:
-                    self._send(due)
-            except OSError as error:
-                self._fail(f"the outbox cannot be read or written ({error.strerror})")
+                    self._send(due[:_TOGETHER])
+            except Exception as error:  # noqa: BLE001  # whatever it is, the results are still there to be sent
+                self._fail(f"sending failed inside ({type(error).__name__})")
 
     def _look(self) -> None:
         """Note what is new in the outbox."""
@@ -139,16 +138,17 @@ class Delivery(threading.Thread):
         if changed == self._seen and time.time() - changed > _COARSE:
             return
         self._seen = changed
-        for path in self._outbox.glob("*.dcm"):
-            if path.name not in self._waiting and not path.name.startswith(".") and not self._mark(path.name).exists():
-                self._waiting[path.name] = _Attempts()
-
-    def _mark(self, name: str) -> Path:
-        return self._marks / name.removesuffix(".dcm")
+        names = results_in(self._outbox)
+        for name in sorted(names - self._known):
+            if not mark_of(self._outbox, self._archive, name).exists():
+                self._waiting[name] = _Attempts()
+        self._known = names
 
     def _send(self, names: list[str]) -> None:
-        classes = {name: dcmread(self._outbox / name, stop_before_pixels=True).SOPClassUID for name in names}
-        association = self._associate(set(classes.values()))
+        classes = {name: sop_class for name in names if (sop_class := self._class_of(name)) is not None}
+        if not classes:
+            return
+        association = associate(self._archive, set(classes.values()), ae_title=self._ae_title, tls=self._tls)
         if association is None:
             self._fail("cannot be reached, or refuses the association")
             return
@@ -157,46 +157,92 @@ class Delivery(threading.Thread):
             for name, sop_class in classes.items():
                 if self._stopped.is_set() or not association.is_established:
                     break
-                sent += self._store(association, name, accepted=_accepts(association, sop_class))
+                sent += self._store(association, name, accepted=accepts(association, sop_class))
+            lost = not association.is_established
         finally:
             if association.is_established:
                 association.release()
-        if sent:
+        if lost:
+            self._fail("broke off")
+        else:
             self._reach = _Attempts()
+        if sent:
             self._say(f"{self._archive}: {sent} results delivered, {len(self._waiting)} wait")
-        elif not self._stopped.is_set():
-            self._fail("took none of the results")
 
-    def _associate(self, classes: set[str]) -> Association | None:
-        self._entity.requested_contexts = []
-        for sop_class in sorted(classes)[:_MOST]:
-            self._entity.add_requested_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-        association = self._entity.associate(
-            self._archive.host,
-            self._archive.port,
-            ae_title=self._archive.ae_title,
-            tls_args=(self._tls, self._archive.host) if self._tls and self._archive.tls else None,
-        )
-        return association if association.is_established else None
+    def _class_of(self, name: str) -> str | None:
+        try:
+            return str(read_file_meta_info(self._outbox / name).MediaStorageSOPClassUID)
+        except Exception as error:  # noqa: BLE001  # one file that somebody has damaged must not keep back the others
+            self._refused(name, f"cannot be read, {type(error).__name__}")
+            return None
 
     def _store(self, association: Association, name: str, *, accepted: bool) -> bool:
         """Send one object; say whether the archive has confirmed it."""
-        status = None
-        if accepted:
-            status = association.send_c_store(self._outbox / name).get("Status")
-        if status is not None and STORAGE_SERVICE_CLASS_STATUS.get(status, ("",))[0] in {"Success", "Warning"}:
-            self._mark(name).touch()
-            del self._waiting[name]
-            return True
-        if not accepted or status is not None:
-            reason = "its class is not accepted" if status is None else f"status 0x{status:04X}"
-            if self._waiting[name].failed() == 1:
-                self._say(f"{self._archive}: a result was refused ({reason}); it is offered again later")
-        return False
+        if not accepted:
+            self._refused(name, "its class is not accepted")
+            return False
+        status = association.send_c_store(self._outbox / name).get("Status")
+        if status is None:
+            return False  # the association is lost
+        if STORAGE_SERVICE_CLASS_STATUS.get(status, ("",))[0] not in {"Success", "Warning"}:
+            self._refused(name, f"status 0x{status:04X}")
+            return False
+        mark_of(self._outbox, self._archive, name).touch()
+        del self._waiting[name]
+        return True
+
+    def _refused(self, name: str, reason: str) -> None:
+        if self._waiting[name].failed() == 1:
+            self._say(f"{self._archive}: a result was not delivered ({reason}); it is offered again later")
 
     def _fail(self, problem: str) -> None:
         if self._reach.failed() == 1:
             self._say(f"{self._archive}: {problem}; {len(self._waiting)} results wait and are offered again later")
+
+
+def results_in(outbox: Path) -> set[str]:
+    """Give the names of the results in an outbox."""
+    return {path.name for path in outbox.glob("*.dcm") if not path.name.startswith(".")}
+
+
+def mark_of(outbox: Path, archive: Archive, name: str) -> Path:
+    """Give the file that says that an archive has a result."""
+    return outbox / DELIVERED / archive.key / name.removesuffix(".dcm")
+
+
+def associate(
+    archive: Archive, classes: Collection[str], *, ae_title: str, tls: ssl.SSLContext | None
+) -> Association | None:
+    """Open an association that proposes some classes and nothing else; None where the archive gives none.
+
+    Args:
+        archive: Whom to ask.
+        classes: SOP Class UIDs.
+        ae_title: What the node is called.
+        tls: How the connection is encrypted, where the archive's are.
+    """
+    entity = AE(ae_title=ae_title)
+    entity.implementation_class_uid = IMPLEMENTATION
+    entity.implementation_version_name = IMPLEMENTATION_VERSION
+    entity.connection_timeout = entity.acse_timeout = _CONNECT
+    entity.dimse_timeout = entity.network_timeout = _ANSWER
+    for sop_class in sorted(classes):
+        entity.add_requested_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+    try:
+        association = entity.associate(
+            archive.host,
+            archive.port,
+            ae_title=archive.ae_title,
+            tls_args=(tls, archive.host) if tls and archive.tls else None,
+        )
+    except OSError:  # a name that nobody knows
+        return None
+    return association if association.is_established else None
+
+
+def accepts(association: Association, sop_class: str) -> bool:
+    """Say whether a class was accepted."""
+    return any(context.abstract_syntax == sop_class for context in association.accepted_contexts)
 
 
 class _Attempts:
@@ -212,7 +258,3 @@ class _Attempts:
         pause = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(self._count - 1, 20))
         self.next = time.monotonic() + pause
         return self._count
-
-
-def _accepts(association: Association, sop_class: str) -> bool:
-    return any(context.abstract_syntax == sop_class for context in association.accepted_contexts)

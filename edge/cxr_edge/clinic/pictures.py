@@ -12,18 +12,18 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 from highdicom.color import CIELabColor
-from highdicom.pr import GraphicAnnotation, GraphicLayer, GraphicObject, GrayscaleSoftcopyPresentationState
+from highdicom.pr import GraphicAnnotation, GraphicLayer, GraphicObject, GrayscaleSoftcopyPresentationState, TextObject
 from highdicom.sc import SCImage
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage, SecondaryCaptureImageStorage
 from pydicom.valuerep import DS
 
-from cxr_edge.clinic.study import ResultHeader
+from cxr_edge.clinic.structured_report import stated_probability
+from cxr_edge.clinic.study import ResultHeader, long_string
 from cxr_edge.explanation import CAM_NAMES
 from cxr_edge.explanation.explainer import Explanation
 from cxr_edge.explanation.figures import draw_figure
-from cxr_edge.explanation.rendering import enlarge_mask
 from cxr_edge.reading.display_parameters import (
     DisplayParameters,
     of_single_frame,
@@ -37,6 +37,7 @@ Mask = NDArray[np.bool_]
 _DRAWN_SIDE = 1024  # longer side of the masks whose borders become lines
 _SPECK = 0.001  # share of the picture below which a part of a region gets no line
 _OVER_HALF = 0.5  # of the peak of a saliency map: what lies within the line
+_TOP_LEFT = (0.01, 0.01, 0.6, 0.06)  # left, top, right and bottom as shares of what is shown
 _WHITE, _GREEN, _AMBER = (235, 235, 235), (0, 158, 115), (255, 190, 90)
 
 
@@ -66,6 +67,8 @@ def secondary_capture(header: ResultHeader, explanation: Explanation) -> Dataset
     image.ConversionType = "WSD"
     image.SourceImageSequence = [_reference(header)]
     image.ImageComments = "Research use only"
+    if header.source.elements.texts("LossyImageCompression")[:1] == ["01"]:  # once lost, always lost (C.7.6.1.1.5)
+        image.LossyImageCompression = "01"
     header.complete(image)
     return image
 
@@ -88,13 +91,21 @@ def presentation_state(header: ResultHeader, explanation: Explanation) -> Datase
     shown = _referenced(header, image)
     layers, annotations = [], []
     for order, (name, colour, regions) in enumerate(_layers(explanation), start=1):
-        lines = [line for region in regions for line in _borders(region, image, parameters.orientation.directions)]
-        if not lines:
-            continue
-        layers.append(GraphicLayer(name, order, display_color=CIELabColor.from_rgb(*colour)))
-        annotations.append(GraphicAnnotation([shown], layers[-1], graphic_objects=lines))
+        lines, texts = [], []
+        for text, region in regions.items():
+            found = list(_borders(region, image, parameters.orientation.directions))
+            lines += [GraphicObject("POLYLINE", line, "PIXEL") for line in found]
+            texts += [
+                TextObject(text, "PIXEL", anchor_point=(*line[0],), anchor_point_visible=False) for line in found[:1]
+            ]
+        if lines:
+            layers.append(GraphicLayer(name, order, display_color=CIELabColor.from_rgb(*colour)))
+            annotations.append(GraphicAnnotation([shown], layers[-1], graphic_objects=lines, text_objects=texts))
     if not layers:
         return None
+    layers.append(GraphicLayer("RESULT", len(layers) + 1))
+    said = TextObject(_said(explanation), "DISPLAY", bounding_box=_TOP_LEFT, text_justification="LEFT")
+    annotations.append(GraphicAnnotation([shown], layers[-1], text_objects=[said]))
     state = GrayscaleSoftcopyPresentationState(
         referenced_images=[shown],
         **header.arguments("PR", GrayscaleSoftcopyPresentationStateStorage),
@@ -131,41 +142,52 @@ def _referenced(header: ResultHeader, image: ImageHeader) -> Dataset:
     return shown
 
 
-def _layers(explanation: Explanation) -> Iterator[tuple[str, tuple[int, int, int], list[Mask]]]:
-    """Give layers of lines from the lowest on: name, colour, and regions as bool [height, width] of the input."""
-    evidence = explanation.evidence
+def _said(explanation: Explanation) -> str:
+    answer = explanation.answer
+    probability = f"probability of {answer.bundle.manifest.positive} {stated_probability(answer)}"
+    said = f"cxr-edge, research use only: {answer.label}, {probability}; lines for {explanation.target}"
+    return long_string(said, longest=1024)
+
+
+def _layers(explanation: Explanation) -> Iterator[tuple[str, tuple[int, int, int], dict[str, Mask]]]:
+    """Give layers of lines from the lowest on: name, colour, and regions of the input by what is written at them."""
+    evidence, saliency = explanation.evidence, explanation.saliency
     if evidence is not None and not evidence.outline.implausible:
-        yield "LUNGS", _WHITE, [evidence.outline.mask]
-    for explained in (explanation.lime, explanation.shap):
-        if explained is not None:
-            leaders = [index for index in explained.ranking[: explained.top] if explained.coefficients[index] > 0]
-            yield explained.method.upper(), _GREEN, [explained.superpixels.labels == index for index in leaders]
-    if (saliency := explanation.saliency) is not None:
-        side = explanation.answer.prediction.input.shape
-        name = CAM_NAMES[saliency.method].upper().replace("+", "P").replace("-", "")
-        yield name, _AMBER, [saliency.upsample(*side) > _OVER_HALF]
+        yield "LUNGS", _WHITE, {"lungs": evidence.outline.mask}
+    for explained in filter(None, (explanation.lime, explanation.shap)):
+        name, labels = explained.method.upper(), explained.superpixels.labels
+        ranks = enumerate(explained.ranking[: explained.top], start=1)
+        leaders = {f"{name} {rank}": index for rank, index in ranks if explained.coefficients[index] > 0}
+        yield name, _GREEN, {text: labels == index for text, index in leaders.items()}
+    if saliency is not None:
+        half = saliency.upsample(*explanation.answer.prediction.input.shape) > _OVER_HALF
+        yield "SALIENCY", _AMBER, {CAM_NAMES[saliency.method]: half}
 
 
-def _borders(region: Mask, image: ImageHeader, orientation: str) -> Iterator[GraphicObject]:
+def _borders(region: Mask, image: ImageHeader, orientation: str) -> Iterator[NDArray[np.float64]]:
     """Give the border of each part of a region as a closed line in the pixels that the file stores.
 
     Args:
         region: bool [height, width] of the upright input, which is the whole radiograph squashed to a square.
         image: Rows and columns of the file.
         orientation: The main directions of the rows and columns of the file.
+
+    Yields:
+        Columns and rows [n, 2], the last point the first again; a pixel's middle lies half a pixel from its corner,
+        where coordinates begin (PS3.3 section C.10.5.1.2).
     """
-    lying = _as_stored(region, orientation)
     factor = _DRAWN_SIDE / max(image.rows, image.columns)
     height, width = max(1, round(image.rows * factor)), max(1, round(image.columns * factor))
-    large = enlarge_mask(lying, height, width).astype(np.uint8)
-    contours, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    lying = np.ascontiguousarray(_as_stored(region, orientation), np.float32)
+    large = cv2.resize(lying, (width, height), interpolation=cv2.INTER_LINEAR)
+    # The input's pixels are steps of no region: a line that is shown over the radiograph is smooth.
+    large = cv2.GaussianBlur(large, (0, 0), max(width / lying.shape[1], height / lying.shape[0]))
+    contours, _ = cv2.findContours((large > 0.5).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     for contour in contours:
-        if cv2.contourArea(contour) < _SPECK * large.size:
-            continue
-        points = cv2.approxPolyDP(contour, 1.0, closed=True)[:, 0].astype(np.float64)
-        # The middle of a pixel lies half a pixel from its corner, where coordinates begin (PS3.3 section C.10.5.1.2).
-        points = (points + 0.5) * (image.columns / width, image.rows / height)
-        yield GraphicObject("POLYLINE", np.vstack([points, points[:1]]).round(1), "PIXEL")
+        if cv2.contourArea(contour) >= _SPECK * large.size:
+            points = cv2.approxPolyDP(contour, 1.0, closed=True)[:, 0].astype(np.float64)
+            points = (points + 0.5) * (image.columns / width, image.rows / height)
+            yield np.vstack([points, points[:1]]).round(1)
 
 
 def _as_stored(region: Mask, orientation: str) -> Mask:

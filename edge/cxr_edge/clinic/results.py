@@ -111,7 +111,7 @@ def write_results(
 
 
 class ResultSink:
-    """Writes the DICOM results of a scan, also of what was answered before without them; a `Sink`.
+    """Writes the DICOM results of a scan, also of what was answered before without them; a `AnswerSink`.
 
     Attributes:
         failures: DICOM inputs that have an answer and no result, with the reason.

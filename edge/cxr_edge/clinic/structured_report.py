@@ -30,11 +30,11 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage
 
-from cxr_edge.clinic.study import MANUFACTURER, ResultHeader
+from cxr_edge.clinic.study import MANUFACTURER, ResultHeader, long_string
 from cxr_edge.results.decision import UNSURE
 from cxr_edge.results.outcomes import Answer
 from cxr_edge.results.record import RESEARCH_USE
-from cxr_edge.text import printable
+from cxr_edge.text import plain
 
 _LABELS = {  # of the shipped bundle; another bundle's labels get codes of our own scheme
     "PNEUMONIA": CodedConcept("233604007", "SCT", "Pneumonia"),
@@ -68,15 +68,20 @@ def structured_report(header: ResultHeader, *, enhanced: bool = False) -> Datase
     return report
 
 
+def stated_probability(answer: Answer) -> float:
+    """Give the probability to four decimals, never a certainty; those that follow depend on the machine."""
+    return min(max(round(float(answer.probability), 4), 0.0001), 0.9999)
+
+
 def _content(header: ResultHeader) -> MeasurementReport:
     manifest, prediction = header.answer.bundle.manifest, header.answer.prediction
     group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(uid=header.uid("finding"), identifier="whole radiograph"),
         algorithm_id=AlgorithmIdentification(
-            name=manifest.name,
-            version=manifest.version,
+            name=plain(manifest.name),
+            version=plain(manifest.version),
             parameters=[
-                f"operating point {prediction.operating_point}",
+                f"operating point {plain(prediction.operating_point)}",
                 f"threshold {prediction.threshold:.6f}",
                 f"certain from {prediction.certain_from:.6f}",
                 f"precision {prediction.precision}",
@@ -91,7 +96,7 @@ def _content(header: ResultHeader) -> MeasurementReport:
         uid=header.device,
         name=MANUFACTURER,
         manufacturer_name=MANUFACTURER,
-        model_name=manifest.name,
+        model_name=plain(manifest.name),
         serial_number=header.answer.bundle.digest[:16],
     )
     content = MeasurementReport(
@@ -119,10 +124,8 @@ def _measurements(header: ResultHeader) -> Iterator[Measurement]:
     answer, explanation = header.answer, header.explanation
     if answer.refusal:
         return
-    # Four decimals, as the table has them: those that follow depend on the machine. Never a certainty.
-    probability = min(max(round(float(answer.probability), 4), 0.0001), 0.9999)
     concept = _own(f"calibrated probability of {answer.bundle.manifest.positive}")
-    yield Measurement(concept, probability, codes.UCUM.NoUnits)
+    yield Measurement(concept, stated_probability(answer), codes.UCUM.NoUnits)
     if explanation is not None and explanation.evidence is not None:
         for name, share in explanation.evidence.shares.items():
             concept = _own(f"share of {name} for {explanation.target} in the lungs")
@@ -131,14 +134,22 @@ def _measurements(header: ResultHeader) -> Iterator[Measurement]:
 
 def _sentences(header: ResultHeader) -> Iterator[str]:
     answer, explanation = header.answer, header.explanation
-    said = [RESEARCH_USE, str(answer.refusal or "")]
+    said = [RESEARCH_USE, str(answer.refusal or _statement(answer))]
     if explanation is not None and explanation.evidence is not None:
         said += [explanation.evidence.place or "", explanation.evidence.sentence or ""]
     said += answer.warnings if explanation is None else explanation.warnings
     for sentence in filter(None, said):
-        yield printable(sentence).encode("ascii", "backslashreplace").decode()[:1000]
+        yield plain(sentence)[:1000]
+
+
+def _statement(answer: Answer) -> str:
+    prediction, positive = answer.prediction, answer.bundle.manifest.positive
+    called = f"called {positive} from {prediction.certain_from:.4f} on"
+    if prediction.certain_from > prediction.threshold:
+        called += f", {UNSURE} from {prediction.threshold:.4f} on"
+    return f"{answer.label}: calibrated probability of {positive} {stated_probability(answer)}, {called}."
 
 
 def _own(meaning: str) -> CodedConcept:
     """Give a concept of our own coding scheme: its code is made from its meaning."""
-    return CodedConcept(hashlib.sha256(meaning.encode()).hexdigest()[:16].upper(), _SCHEME, meaning[:64])
+    return CodedConcept(hashlib.sha256(meaning.encode()).hexdigest()[:16].upper(), _SCHEME, long_string(meaning))

@@ -44,16 +44,12 @@ TYPE_2 = (
 """Elements that a result must have; empty where the radiograph has no valid value."""
 _OPTIONAL = ("IssuerOfPatientID", "PatientAge", "StudyDescription", "TimezoneOffsetFromUTC")
 _LONGEST = {"LO": 64, "SH": 16, "PN": 64, "CS": 16}  # characters, PS3.5 section 6.2; of PN those of a component group
-_SINGLE = frozenset(f"ISO_IR {number}" for number in (13, 100, 101, 109, 110, 126, 127, 138, 144, 148, 166, 192)) | {
-    "GB18030",
-    "GBK",
-}
+_SINGLE = frozenset(f"ISO_IR {each}" for each in (13, 100, 101, 109, 110, 126, 127, 138, 144, 148, 166, 192))
 _EXTENDED = frozenset(
     f"ISO 2022 IR {number}" for number in (6, 13, 58, 87, 100, 101, 109, 110, 126, 127, 138, 144, 148, 149, 159, 166)
 )
 _TIMES = (("ContentDate", "ContentTime"), ("AcquisitionDate", "AcquisitionTime"), ("SeriesDate", "SeriesTime"))
 _NO_DATE = "19000101"
-_CURE = "answer a DICOM file, or leave --dicom-out out"
 _DECODING = threading.Lock()  # pydicom warns through filters that belong to the whole process
 
 
@@ -93,11 +89,10 @@ def read_source(file: Path | bytes) -> DicomSource:
     Raises:
         InputError: It is no DICOM file (``no-dicom``), or has no valid UID to refer to (``no-reference``).
     """
-    path = None if isinstance(file, bytes) else file
-    data = file if isinstance(file, bytes) else read_content(file)
+    path, data = (None, file) if isinstance(file, bytes) else (file, read_content(file))
     if format_of(data) is not Format.DICOM:
-        problem = "no DICOM file, which a DICOM result has to refer to"
-        raise InputError(problem, kind="no-dicom", cure=_CURE, path=path)
+        problem, cure = "no DICOM file, which a DICOM result has to refer to", "leave --dicom-out out"
+        raise InputError(problem, kind="no-dicom", cure=cure, path=path)
     elements = read_data_set(data)
     for keyword in _UIDS:
         (uid, *_) = elements.texts(keyword) or [""]
@@ -106,8 +101,8 @@ def read_source(file: Path | bytes) -> DicomSource:
             raise InputError(problem, kind="no-reference", cure="repair the file at its source", path=path)
     sop_class, sop_instance, study, series = (elements.texts(keyword)[0] for keyword in _UIDS)
     texts, character_set = _texts(elements)
-    values = {keyword: _valid(keyword, texts.get(keyword, "")) for keyword in (*TYPE_2, *_OPTIONAL)}
-    kept = {keyword: value for keyword, value in values.items() if value or keyword in TYPE_2}
+    values = ((keyword, _valid(keyword, texts.get(keyword, ""))) for keyword in (*TYPE_2, *_OPTIONAL))
+    kept = {keyword: value for keyword, value in values if value or keyword in TYPE_2}
     return DicomSource(sop_class, sop_instance, study, series, kept, character_set, *_moment(elements), elements)
 
 
@@ -147,7 +142,7 @@ class ResultHeader:
             "sop_instance_uid": sop_instance,
             "instance_number": 1 + int(sop_instance.removeprefix("2.25.")) % 999_999_999,  # the same every time
             "manufacturer": MANUFACTURER,
-            "manufacturer_model_name": self.answer.bundle.manifest.name[:64],
+            "manufacturer_model_name": long_string(self.answer.bundle.manifest.name),
             "software_versions": __version__,
             "device_serial_number": digest[:16],
         }
@@ -178,9 +173,9 @@ class ResultHeader:
         purpose.CodeValue, purpose.CodingSchemeDesignator, purpose.CodeMeaning = code[:3]
         item.PurposeOfReferenceCodeSequence = [purpose]
         item.Manufacturer = MANUFACTURER
-        item.ManufacturerModelName = bundle.manifest.name[:64]
+        item.ManufacturerModelName = long_string(bundle.manifest.name)
         item.DeviceSerialNumber = bundle.digest[:16]
-        item.SoftwareVersions = [__version__, bundle.manifest.version[:64]]
+        item.SoftwareVersions = [__version__, long_string(bundle.manifest.version)]
         item.DeviceUID = self.device
         item.ContributionDescription = f"bundle {bundle.digest}"
         return item
@@ -199,6 +194,11 @@ class ResultHeader:
                 fills = f"{each.fill} {each.change.fill if each.change else ''}"
                 asked.append(f"{each.method} {each.score} {fills} {each.superpixels.count} {each.seed}")
         return " ".join(asked)
+
+
+def long_string(text: str, *, longest: int = 64) -> str:
+    """Give a text as a Long String that every character set has (PS3.5 section 6.2, LO): ``?`` for what it has not."""
+    return re.sub(r"[^ -\[\]-~]", "?", text)[:longest]
 
 
 def _uid(seed: str) -> str:
@@ -222,7 +222,7 @@ def _character_set(elements: DataSet) -> tuple[str, ...] | None:
         return ()
     if terms == ("GBK",):
         return ("GB18030",)  # which holds it, and which more programs know
-    if len(terms) == 1 and terms[0] in _SINGLE | _EXTENDED:
+    if len(terms) == 1 and terms[0] in _SINGLE | _EXTENDED | {"GB18030"}:
         return terms
     return terms if terms[0] in _EXTENDED | {""} and _EXTENDED.issuperset(terms[1:]) else None
 

@@ -124,9 +124,14 @@ def explain(
     from cxr_edge.results.outcomes import Failure, attempt
     from cxr_edge.results.record import RESEARCH_USE
 
+    write_dicom = partial(options.write_dicom, folder=dicom_out, report=sr, gsps=gsps, mode=permissions)
+
     def work(path: Path) -> tuple[Explanation, Path]:
         with explanation_folder(out, path, mode=permissions, force=force) as folder:
-            explanation = model.explain(path, method=method, target=target, cam=cam, lime=lime_options)
+            answer = model.predict(path)
+            if answer.refusal:
+                write_dicom(answer, path)
+            explanation = model.explainer.explain(answer, method=method, target=target, cam=cam, lime=lime_options)
             write_explanation(explanation, folder)
         return explanation, folder
 
@@ -140,9 +145,7 @@ def explain(
             typer.echo(printable(f"error: {outcome.error}"), err=True)
             continue
         explanation, folder = outcome
-        failures += not options.write_dicom(
-            explanation.answer, Path(str(found)), dicom_out, explanation=explanation, report=sr, gsps=gsps
-        )
+        failures += not write_dicom(explanation.answer, Path(str(found)), explanation=explanation)
         prediction = explanation.answer.prediction
         typer.echo(printable(f"{prediction.label:<10}  {prediction.probability:.4f}  {folder / 'figure.png'}"))
         evidence = explanation.evidence

@@ -144,6 +144,7 @@ def write_dicom(
     explanation: "Explanation | None" = None,
     report: Literal["comprehensive3d", "enhanced"],
     gsps: bool = False,
+    mode: int = 0o700,
 ) -> bool:
     """Write the DICOM results of an input, if that is asked for.
 
@@ -156,7 +157,8 @@ def write_dicom(
     from cxr_edge.results.outcomes import Failure, attempt
 
     options = ResultOptions(report=report, gsps=gsps)
-    done = attempt(found, partial(write_results, found, answer, folder, explanation=explanation, options=options))
+    write = partial(write_results, found, answer, folder, explanation=explanation, options=options, mode=mode)
+    done = attempt(found, write)
     if not isinstance(done, Failure):
         return True
     typer.echo(printable(f"no DICOM result: {done.error}"), err=True)

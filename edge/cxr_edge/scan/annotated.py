@@ -21,7 +21,7 @@ from cxr_edge.results.schema import Answered, Record
 ANNOTATED = "annotated"
 
 
-class Sink(Protocol):
+class AnswerSink(Protocol):
     """Takes the answers of a scan; safe to use from several threads."""
 
     def write(self, path: Path, answer: Answer, explanation: Explanation | None = None) -> None:

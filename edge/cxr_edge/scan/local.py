@@ -22,7 +22,7 @@ from cxr_edge.results.output import PRIVATE
 from cxr_edge.results.schema import BundleRecord
 from cxr_edge.runtime.machine import check_batch_size, usable_cores
 from cxr_edge.runtime.providers import Provider
-from cxr_edge.scan.annotated import AnnotatedTree, Sink
+from cxr_edge.scan.annotated import AnnotatedTree, AnswerSink
 from cxr_edge.scan.folder import locked_folder, open_journal
 from cxr_edge.scan.pipeline import Pipeline, Worker
 from cxr_edge.scan.progress import ProgressDisplay, Tally, counting
@@ -42,7 +42,7 @@ def scan_locally(
     workers: int,
     pictures: bool = False,
     annotated: bool = False,
-    sinks: Sequence[Sink] = (),
+    sinks: Sequence[AnswerSink] = (),
     mode: int = PRIVATE,
     skip_bad: bool = False,
     arrivals: Arrivals | None = None,

@@ -19,7 +19,7 @@ from cxr_edge.results.journal import Journal
 from cxr_edge.results.outcomes import Answer, Failure, attempt
 from cxr_edge.results.record import rename, to_record
 from cxr_edge.results.schema import Record
-from cxr_edge.scan.annotated import Sink
+from cxr_edge.scan.annotated import AnswerSink
 from cxr_edge.scan.folder import lacks_pictures, write_known_pictures, write_pictures
 from cxr_edge.scan.progress import Tally
 
@@ -94,7 +94,7 @@ class Worker:
         out: Path,
         *,
         pictures: bool,
-        sinks: Sequence[Sink] = (),
+        sinks: Sequence[AnswerSink] = (),
     ) -> None:
         self.sinks = sinks
         self._model = model

@@ -2,8 +2,8 @@
 
 import pytest
 
-for library in ("highdicom", "pynetdicom"):
-    pytest.importorskip(library, reason="needs the clinic extra")
+pytest.importorskip("highdicom", reason="needs the clinic extra")
+pytest.importorskip("pynetdicom", reason="needs the clinic extra")
 
 from nodes import LACKING, Archive, Node, copies, echo, send, wait_for
 
