@@ -6,29 +6,38 @@ results. Both are the whole state: a node that was killed goes on from what lies
 
 from __future__ import annotations
 
+import shutil
 import ssl
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import Empty
 from threading import Event
 
+from pydicom import dcmread
+from pydicom.filereader import read_file_meta_info
+from pydicom.tag import Tag
+
 from cxr_edge.api import Model
-from cxr_edge.clinic.delivery import Archive, Delivery
+from cxr_edge.clinic.delivery import Archive, Delivery, mark_of, results_in
 from cxr_edge.clinic.receiving import Receiver, ReceivingLimits
 from cxr_edge.clinic.results import ResultOptions, ResultSink
 from cxr_edge.errors import InputError, OutputError
 from cxr_edge.reading.discovery import Discovery
 from cxr_edge.report import write_reports
 from cxr_edge.results.index import Index, Parameters
-from cxr_edge.results.output import PRIVATE, make_folder_below, make_output_folder, unwritable
+from cxr_edge.results.journal import JOURNAL
+from cxr_edge.results.output import PRIVATE, assets_of, make_folder_below, make_output_folder, unwritable
 from cxr_edge.scan.local import scan_locally, stopped_by_signals
 from cxr_edge.text import printable
 
 RECEIVED, OUTBOX = "received", "outbox"
 _PAUSE = 0.1  # seconds that the engine waits for the next object
+_HOUR = 3600.0
+_REFERENCED = Tag("ReferencedSOPInstanceUID")
 _AGAIN = 10.0  # seconds after which a full disk is tried again
 
 
@@ -65,7 +74,9 @@ def run_node(
     out: Path,
     workers: int,
     results: ResultOptions,
+    keep: float | None = None,
     mode: int = PRIVATE,
+    ready: Callable[[int, Event], object] | None = None,
 ) -> None:
     """Receive, answer and deliver until Ctrl-C or SIGTERM.
 
@@ -76,7 +87,9 @@ def run_node(
         out: The output folder, new or of a node with the same parameters.
         workers: See `scan_locally`.
         results: Which DICOM objects are made of an answer.
+        keep: Days after which what was received, answered and delivered is removed; None keeps everything.
         mode: Permissions of the output folder, if it is made.
+        ready: Called with the port and with what ends the node when set, as soon as it listens.
 
     Raises:
         UsageError: The port is taken, or the folder is in use or holds records of other parameters.
@@ -101,6 +114,7 @@ def run_node(
         Delivery(outbox, archive, ae_title=options.ae_title, tls=options.client_tls, say=say)
         for archive in options.send_to
     ]
+    retention = Retention(out, options.send_to, keep)
     scan = partial(
         scan_locally,
         model,
@@ -111,14 +125,16 @@ def run_node(
         pictures=True,
         sinks=(sink,),
         mode=mode,
-        arrivals=partial(_arrivals, received, receiver),
-        refresh=partial(write_reports, out, formats=("csv", "html")),
+        arrivals=partial(_arrivals, receiver, retention),
+        refresh=partial(_write_reports, out, sink),
     )
     with stopped_by_signals() as stop:
         port = receiver.start(options.host, options.port)
         say(f"{options.ae_title} listens at {options.host}:{port}")
         for delivery in deliveries:
             delivery.start()
+        if ready is not None:
+            ready(port, stop)
         try:
             _answer(scan, stop)
         finally:
@@ -127,7 +143,8 @@ def run_node(
                 delivery.stop()
             for delivery in deliveries:
                 delivery.join()
-    write_reports(out, formats=("csv", "html"))
+    if (out / JOURNAL).exists():
+        _write_reports(out, sink)
     say("stopped; the same command goes on from here")
 
 
@@ -146,9 +163,18 @@ def _answer(scan: Callable[..., object], stop: Event) -> None:
             stop.wait(_AGAIN)
 
 
-def _arrivals(received: Path, receiver: Receiver, index: Index, stop: Event) -> Iterator[Path | InputError | None]:
+def _write_reports(out: Path, sink: ResultSink) -> None:
+    write_reports(out, formats=("csv", "html"))
+    if sink.failures:
+        say(f"{len(sink.failures)} answers have no DICOM result, for want of a UID; they are in the report alone")
+        sink.failures.clear()
+
+
+def _arrivals(
+    receiver: Receiver, retention: Retention, index: Index, stop: Event
+) -> Iterator[Path | InputError | None]:
     """Give what has no answer yet, then what arrives; a name stands for a content, so that no file is read again."""
-    for path in sorted(received.glob("*.dcm")):
+    for path in sorted(receiver.folder.glob("*.dcm")):
         state = index.state(str(path))
         if not path.name.startswith(".") and (state is None or state.failed):
             yield path
@@ -157,3 +183,54 @@ def _arrivals(received: Path, receiver: Receiver, index: Index, stop: Event) -> 
             yield receiver.arrived.get(timeout=_PAUSE)
         except Empty:
             yield None
+            retention.look(index)
+
+
+class Retention:
+    """Removes what is old, answered, and delivered to every archive.
+
+    Args:
+        out: The output folder of the node.
+        archives: Who gets the results.
+        keep: Days; None removes nothing.
+    """
+
+    def __init__(self, out: Path, archives: Sequence[Archive], keep: float | None) -> None:
+        self._out, self._archives, self._keep = out, archives, keep
+        self._next = 0.0
+
+    def look(self, index: Index) -> None:
+        """Remove what is to be removed, once an hour.
+
+        Args:
+            index: What is recorded.
+
+        Raises:
+            OutputError: A file cannot be removed.
+        """
+        if self._keep is None or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _HOUR
+        before = time.time() - self._keep * 24 * _HOUR
+        try:
+            self._remove(index, before)
+        except OSError as error:
+            raise unwritable(self._out, error) from error
+
+    def _remove(self, index: Index, before: float) -> None:
+        outbox, needed = self._out / OUTBOX, set[str]()
+        for name in results_in(outbox):
+            result, marks = outbox / name, [mark_of(outbox, archive, name) for archive in self._archives]
+            if not all(mark.exists() for mark in marks):
+                needed |= {str(element.value) for element in dcmread(result).iterall() if element.tag == _REFERENCED}
+            elif result.stat().st_mtime < before:
+                result.unlink()  # before its marks: it would be sent again without them
+                for mark in marks:
+                    mark.unlink()
+        for path in (self._out / RECEIVED).glob("*.dcm"):
+            if not path.name.startswith(".") and path.stat().st_mtime < before:
+                state = index.state(str(path))
+                final = state is not None and (not state.failed or state.kind == "no-pixels")
+                if final and str(read_file_meta_info(path).MediaStorageSOPInstanceUID) not in needed:
+                    path.unlink()
+                    shutil.rmtree(self._out / assets_of(path.stem), ignore_errors=True)

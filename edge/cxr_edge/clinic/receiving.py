@@ -69,6 +69,7 @@ class Receiver:
     """Takes what is sent.
 
     Attributes:
+        folder: Where to.
         arrived: The file of each object that was taken, in the order of their arrival.
 
     Args:
@@ -91,7 +92,7 @@ class Receiver:
         say: Callable[[str], object],
     ) -> None:
         self.arrived: SimpleQueue[Path] = SimpleQueue()
-        self._folder, self._accept, self._limits, self._tls, self._say = folder, accept, limits, tls, say
+        self.folder, self._accept, self._limits, self._tls, self._say = folder, accept, limits, tls, say
         self._named: set[str] = set()
         self._server: _Server | None = None
         _config.UNRESTRICTED_STORAGE_SERVICE = True  # every storage class, also private and retired ones
@@ -175,14 +176,14 @@ class Receiver:
 
     def _keep(self, data: bytes) -> int:
         """Write a file unless it is there; give the status."""
-        path = self._folder / f"{hashlib.sha256(data).hexdigest()}.dcm"
+        path = self.folder / f"{hashlib.sha256(data).hexdigest()}.dcm"
         try:
             if not path.exists():
-                if shutil.disk_usage(self._folder).free - len(data) < self._limits.free:
+                if shutil.disk_usage(self.folder).free - len(data) < self._limits.free:
                     self._say("refused: less space than --min-free is left on the disk")
                     return OUT_OF_RESOURCES
-                write_atomically(path, data, mode=file_mode(self._folder))
-                _sync(self._folder)
+                write_atomically(path, data, mode=file_mode(self.folder))
+                _sync(self.folder)
         except OSError as error:
             self._say(f"refused: what was sent cannot be written ({error.strerror})")
             return OUT_OF_RESOURCES

@@ -44,6 +44,15 @@ def node(
     min_free: Annotated[
         int, typer.Option(min=0, metavar="MB", help="With less space left on the disk nothing is taken.")
     ] = 1024,
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="DAYS",
+            help="Remove what is older, once it is answered and delivered.",
+            show_default="everything",
+        ),
+    ] = None,
     explain: Annotated[
         Literal["none", "gradcam", "lime", "both"], typer.Option(help="Which explanations; lime takes seconds each.")
     ] = "gradcam",
@@ -121,6 +130,7 @@ def node(
         out=out.absolute(),
         workers=workers or usable_cores(),
         results=ResultOptions(report=sr, gsps=gsps),
+        keep=keep,
         mode=permissions,
     )
 
