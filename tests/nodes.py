@@ -1,12 +1,14 @@
 """A node in a process of its own, and what talks to it: modalities, archives, and peers that behave badly."""
 
 import socket
+import struct
 import subprocess
 import sys
 import time
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pydicom
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
@@ -15,7 +17,6 @@ from dicoms import NAME
 DCMTK = Path("/usr/bin")  # a virtual environment may have other programs of these names
 LACKING = [name for name in ("storescu", "storescp", "echoscu") if not (DCMTK / name).is_file()]
 SAMPLE = Path(__file__).parent / "data" / "radiographs" / "nih_dx_chest.dcm"
-ANSWER, CONFIRMED = b"\2", b"\6"  # PDU types: A-ASSOCIATE-AC, A-RELEASE-RP
 
 
 def wait_for(true, seconds=30.0, what="what was waited for"):
@@ -41,6 +42,7 @@ class Node:
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self._options = [*options, "--provider", "cpu", "--out", str(out), "--port", str(self.port)]
         self._options += ["--min-free", "1"] if "--min-free" not in options else []
+        self._options += ["--explain", "none"] if "--explain-if" not in options else []
         self._options += ["--accept", "any"] if "--accept" not in options else []
         self._options += ["--bundle", str(bundle)] if bundle else []
         self.process = None
@@ -80,6 +82,10 @@ class Node:
     def results(self):
         """The UIDs of the results."""
         return {path.stem for path in (self.out / "outbox").glob("*.dcm")}
+
+    def confirmed(self):
+        """How many results archives have confirmed."""
+        return len(list((self.out / "outbox" / ".delivered").glob("*/2.25.*")))
 
     def usage(self):
         """Threads and open files."""
@@ -138,15 +144,16 @@ def send(port, *files, options=("-aec", "CXREDGE")):
     return done.stdout + done.stderr
 
 
-def copies(folder, count):
-    """Copies of the sample, each of another image of the same study, with a patient in it."""
+def copies(folder, count, *, times=1):
+    """Copies of the sample, each of another image of the same study, with a patient in it; longer by a factor."""
     folder.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image = pydicom.dcmread(SAMPLE)
         image.PatientName, image.PatientID, image.AccessionNumber = NAME, "4711-0815", "ACC-4711"
         image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        pixels = image.pixel_array.copy()
+        pixels = np.tile(image.pixel_array, (times, 1))
+        image.Rows = len(pixels)
         for number in range(count):
             image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
             pixels[0, 0] = number % 256
@@ -157,3 +164,105 @@ def copies(folder, count):
 
 def uids(files):
     return [str(pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID) for file in files]
+
+
+def associate_request(contexts, *, calling=b"BAD", called=b"CXREDGE"):
+    """An A-ASSOCIATE-RQ PDU (PS3.8 section 9.3.2) that proposes some classes."""
+
+    def part(kind, content):
+        return struct.pack(">BBH", kind, 0, len(content)) + content
+
+    syntax = part(0x40, b"1.2.840.10008.1.2")
+    items = part(0x10, b"1.2.840.10008.3.1.1.1")
+    for number, name in enumerate(contexts):
+        items += part(0x20, bytes([2 * number + 1, 0, 0, 0]) + part(0x30, name) + syntax)
+    items += part(0x50, part(0x51, struct.pack(">I", 16384)) + part(0x52, b"1.2.3"))
+    head = struct.pack(">HH", 1, 0) + called.ljust(16) + calling.ljust(16) + bytes(32)
+    return pdu(1, head + items)
+
+
+def pdu(kind, content, *, length=None):
+    """A PDU, which may state a wrong length."""
+    return struct.pack(">BBI", kind, 0, len(content) if length is None else length) + content
+
+
+def fragment(control, content, *, context=1, length=None):
+    """A P-DATA-TF PDU with one fragment, which may state a wrong length."""
+    stated = len(content) + 2 if length is None else length
+    return pdu(4, struct.pack(">IBB", stated, context, control) + content)
+
+
+def store_command(number=1):
+    """The command of a C-STORE-RQ (PS3.7 table 9.3-1), in Implicit VR Little Endian."""
+
+    def element(tag, value):
+        return struct.pack("<HHI", 0, tag, len(value)) + value
+
+    rest = element(0x0002, DX + b"\0" * (len(DX) % 2)) + element(0x0100, struct.pack("<H", 1))
+    rest += element(0x0110, struct.pack("<H", number)) + element(0x0700, b"\0\0") + element(0x0800, b"\0\0")
+    rest += element(0x1000, b"1.2.3.4.5\0")
+    return element(0x0000, struct.pack("<I", len(rest))) + rest
+
+
+DX, FIND = b"1.2.840.10008.5.1.4.1.1.1.1", b"1.2.840.10008.5.1.4.1.2.2.1"
+JUNK = bytes(range(256)) * 8
+SCRIPTS = {
+    "leaves at once": [],
+    "sends junk": [JUNK],
+    "sends half a header": [b"\1\0\0"],
+    "announces 4 GB": [pdu(1, b"\0" * 100, length=0xFFFFFFFF)],
+    "breaks off in the request": [associate_request([DX])[:40]],
+    "sends a request with a wrong inner length": [associate_request([DX]).replace(b"\x20\0\0", b"\x20\0\xff", 1)],
+    "is refused its context": [associate_request([FIND]), None, fragment(3, store_command()), fragment(2, JUNK)],
+    "uses a context that it never proposed": [associate_request([DX]), None, fragment(3, store_command(), context=99)],
+    "aborts": [associate_request([DX]), None, pdu(7, b"\0\0\0\0")],
+    "breaks off in a command": [associate_request([DX]), None, fragment(1, store_command()[:30])],
+    "breaks off in a data set": [associate_request([DX]), None, fragment(3, store_command()), fragment(0, JUNK)],
+    "aborts in a data set": [
+        associate_request([DX]),
+        None,
+        fragment(3, store_command()),
+        fragment(0, JUNK),
+        pdu(7, b"\0\0\0\0"),
+    ],
+    "releases in a data set": [
+        associate_request([DX]),
+        None,
+        fragment(3, store_command()),
+        fragment(0, JUNK),
+        pdu(5, b"\0\0\0\0"),
+    ],
+    "sends a fragment that is too long": [associate_request([DX]), None, fragment(3, store_command(), length=5000)],
+    "sends a fragment that is too short": [associate_request([DX]), None, fragment(3, store_command(), length=1)],
+    "sends a command of junk": [associate_request([DX]), None, fragment(3, JUNK)],
+    "sends a data set of junk": [associate_request([DX]), None, fragment(3, store_command()), fragment(2, JUNK), None],
+    "sends a data set of nothing": [associate_request([DX]), None, fragment(3, store_command()), fragment(2, b"")],
+    "does not wait for answers": [
+        associate_request([DX]),
+        None,
+        *(fragment(3, store_command(number)) + fragment(2, JUNK) for number in range(50)),
+    ],
+    "asks twice for an association": [associate_request([DX]), None, associate_request([DX])],
+    "sends data before it asks": [fragment(3, store_command())],
+    "answers what nobody asked": [pdu(2, b"\0" * 68), pdu(6, b"\0\0\0\0")],
+}
+"""What a bad peer sends, one after the other; None waits for an answer."""
+
+
+def misbehave(port, script, *, slow=False):
+    """Runs a script of `SCRIPTS` and leaves without a word; slowly, a few bytes at a time."""
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.settimeout(0.5)
+        try:
+            for each in SCRIPTS[script]:
+                if each is None:
+                    connection.recv(65536)
+                elif slow:
+                    for start in range(0, min(len(each), 400), 20):
+                        connection.sendall(each[start : start + 20])
+                        time.sleep(0.005)
+                else:
+                    connection.sendall(each)
+            connection.recv(65536)
+        except OSError:  # it was shown the door
+            pass

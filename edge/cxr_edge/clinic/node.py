@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import ssl
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -128,6 +129,7 @@ def run_node(
         arrivals=partial(_arrivals, receiver, retention),
         refresh=partial(_write_reports, out, sink),
     )
+    threading.excepthook = _say_fault
     with stopped_by_signals() as stop:
         port = receiver.start(options.host, options.port)
         say(f"{options.ae_title} listens at {options.host}:{port}")
@@ -146,6 +148,11 @@ def run_node(
     if (out / JOURNAL).exists():
         _write_reports(out, sink)
     say("stopped; the same command goes on from here")
+
+
+def _say_fault(fault: threading.ExceptHookArgs) -> None:
+    """Name the type of what ended a thread: its text and the trace may quote a peer."""
+    say(f"a connection ended inside ({fault.exc_type.__name__})")
 
 
 def say(line: str) -> None:
@@ -222,7 +229,11 @@ class Retention:
         for name in results_in(outbox):
             result, marks = outbox / name, [mark_of(outbox, archive, name) for archive in self._archives]
             if not all(mark.exists() for mark in marks):
-                needed |= {str(element.value) for element in dcmread(result).iterall() if element.tag == _REFERENCED}
+                needed |= {
+                    str(element.value)
+                    for element in dcmread(result, stop_before_pixels=True).iterall()
+                    if element.tag == _REFERENCED
+                }
             elif result.stat().st_mtime < before:
                 result.unlink()  # before its marks: it would be sent again without them
                 for mark in marks:

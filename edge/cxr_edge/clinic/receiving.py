@@ -26,6 +26,7 @@ from typing import Any, cast
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
 from pynetdicom.dsutils import create_file_meta
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
@@ -43,10 +44,13 @@ IMPLEMENTATION_VERSION = "CXR_EDGE"
 SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
 """Status of a C-STORE (PS3.4 table B.2-1)."""
 _PATIENCE = 30.0  # seconds for a peer to send a whole PDU
+_GREETING = 10.0  # seconds for it to ask for an association
 _IDLE = 60.0  # seconds that an association may rest
 _PDU = 1 << 17  # bytes that a peer may put into one PDU; dcmtk sends no longer ones
 _LONGEST_PDU = 1 << 20  # a request for an association may be longer
 _WAITING = 4  # messages of one association; who sends more does not wait for answers
+_CONNECTIONS = 200  # with those that ended while something was waited for
+_CLOSED = "Sta1"  # PS3.8 table 9-10: no association, no connection
 _NAMED = 100  # AE titles that are named once each when they are refused
 
 
@@ -57,7 +61,7 @@ class ReceivingLimits:
     Attributes:
         size: Bytes of the largest object.
         free: Bytes that stay free on the disk; with fewer, nothing is taken.
-        associations: How many at once; so many more connections may wait to be refused.
+        associations: How many at once; further ones are refused for the time being.
     """
 
     size: int
@@ -96,14 +100,15 @@ class Receiver:
         self._named: set[str] = set()
         self._server: _Server | None = None
         _config.UNRESTRICTED_STORAGE_SERVICE = True  # every storage class, also private and retired ones
-        self._entity = AE(ae_title=ae_title)
+        self._entity = _Entity(ae_title=ae_title)
         self._entity.add_supported_context(Verification)
         self._entity.require_calling_aet = list(accept)
         self._entity.maximum_associations = limits.associations
         self._entity.maximum_pdu_size = _PDU
         self._entity.implementation_class_uid = IMPLEMENTATION
         self._entity.implementation_version_name = IMPLEMENTATION_VERSION
-        self._entity.acse_timeout = self._entity.dimse_timeout = _PATIENCE
+        self._entity.acse_timeout = _GREETING
+        self._entity.dimse_timeout = _PATIENCE
         self._entity.network_timeout = _IDLE
 
     def start(self, host: str, port: int) -> int:
@@ -121,6 +126,7 @@ class Receiver:
         """
         handlers: list[Any] = [
             (evt.EVT_CONN_OPEN, self._opened),
+            (evt.EVT_CONN_CLOSE, _closed),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_REJECTED, self._rejected),
         ]
@@ -130,7 +136,6 @@ class Receiver:
                 ssl_context=self._tls,
                 evt_handlers=handlers,
                 server_class=_Server,
-                most=2 * self._limits.associations,
             )
         except OSError as error:
             problem = f"cannot listen at {host}:{port} ({error.strerror or error})"
@@ -191,12 +196,19 @@ class Receiver:
         return SUCCESS
 
 
+class _Entity(AE):
+    @property
+    def active_associations(self) -> list[Association]:
+        """Those that count for the limit: pynetdicom's also have lost their peer, and wait for it in vain."""
+        return [each for each in super().active_associations if _is_connected(each)]
+
+
+def _is_connected(association: Association) -> bool:
+    return association.dul.is_alive() and association.dul.state_machine.current_state != _CLOSED
+
+
 class _Server(ThreadedAssociationServer):
     request_queue_size = 64
-
-    def __init__(self, *arguments: Any, most: int, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._most = most
 
     def get_request(self) -> tuple[socket, Any]:
         """Take a connection; what a peer is slow with, also the handshake, is waited for by a thread of its own."""
@@ -208,10 +220,16 @@ class _Server(ThreadedAssociationServer):
         return connection, address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002  # given by the caller
-        return len(self.active_associations) < self._most
+        return len(self.active_associations) < _CONNECTIONS
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a connection that fails is its peer's affair."""
+
+
+def _closed(event: Any) -> None:
+    """Give the file descriptor back: pynetdicom does not where the peer was the first to leave."""
+    if (connection := event.assoc.dul.socket.socket) is not None:
+        connection.close()
 
 
 def _read(connection: Any, largest: int, count: int) -> bytearray:

@@ -1,13 +1,22 @@
 """The node between real modalities and archives: nothing is lost, nothing is sent twice, and the log names nobody."""
 
+import os
+import resource
+import shutil
+import subprocess
+import time
+
+import numpy as np
 import pytest
 
 pytest.importorskip("highdicom", reason="needs the clinic extra")
 pytest.importorskip("pynetdicom", reason="needs the clinic extra")
 
-from nodes import LACKING, Archive, Node, copies, echo, send, wait_for
+from dicoms import NAME
+from nodes import LACKING, SAMPLE, SCRIPTS, Archive, Node, copies, echo, misbehave, send, uids, wait_for
 
 pytestmark = pytest.mark.skipif(bool(LACKING), reason=f"needs dcmtk ({', '.join(LACKING)})")
+CONFIRMED = "Received Store Response (Success)"
 
 
 @pytest.fixture(scope="module")
@@ -21,15 +30,225 @@ def archive(tmp_path):
         yield archive
 
 
+def start(tmp_path, bundle, *options):
+    return Node(tmp_path / "out", *options, bundle=bundle)
+
+
+def all_delivered(node, archive, count):
+    """Whether the results of so many images, one report each, are there."""
+    return len(node.records()) == count and len(set(archive.names())) == count
+
+
 def test_what_is_sent_comes_back_as_results_once(images, archive, tiny_bundle, tmp_path):
-    with Node(tmp_path / "out", "--send-to", archive.address, "--explain-if", "all", bundle=tiny_bundle) as node:
+    with start(tmp_path, tiny_bundle, "--send-to", archive.address, "--explain-if", "all") as node:
         assert echo(node.port)
-        assert send(node.port, *images[:2]).count("Received Store Response (Success)") == 2
-        wait_for(lambda: len(archive.names()) == 4, what=node.said())
-        assert send(node.port, *images[:3]).count("Received Store Response (Success)") == 3
-        wait_for(lambda: len(archive.names()) == 6, what=node.said())
+        assert send(node.port, *images[:2]).count(CONFIRMED) == 2
+        wait_for(lambda: len(archive.names()) == 4, what="two reports and two figures")
+        assert send(node.port, *images[:3]).count(CONFIRMED) == 3
+        wait_for(lambda: len(archive.names()) == 6, what="a third")
         assert sorted(archive.names()) == sorted(node.results())
         assert node.stop() == 0
     assert len(node.records()) == 3
-    assert (node.out / "report.html").exists()
     assert len(list((node.out / "received").glob("*.dcm"))) == 3
+    texts = [node.said(), *(str(path) for path in node.out.rglob("*"))]
+    page = (node.out / "report.html").read_text("utf-8")
+    texts += [page, (node.out / "results.csv").read_text("utf-8")]
+    for secret in (*NAME.split("^")[:2], "4711-0815", "ACC-4711", *uids(images[:3])):
+        assert not [text for text in texts if secret in text], secret
+    assert str(tmp_path) not in node.said()
+
+
+def test_what_is_received_is_kept_byte_for_byte(images, tiny_bundle, tmp_path):
+    with start(tmp_path, tiny_bundle) as node:
+        assert CONFIRMED in send(node.port, images[0], options=["-xe"])
+        (kept,) = (node.out / "received").glob("*.dcm")
+    sent, found = images[0].read_bytes(), kept.read_bytes()
+    begin = sent.index(b"\x08\x00\x05\x00") if b"\x08\x00\x05\x00" in sent[:600] else sent.index(b"\x08\x00", 132)
+    assert found.endswith(sent[begin:])
+
+
+def test_an_archive_that_is_away_costs_nothing(images, tiny_bundle, tmp_path):
+    archive = Archive(tmp_path / "archive")
+    with start(tmp_path, tiny_bundle, "--send-to", archive.address) as node:
+        assert send(node.port, *images[:2]).count(CONFIRMED) == 2
+        wait_for(lambda: len(node.records()) == 2)
+        wait_for(lambda: "cannot be reached" in node.said())
+        with archive:
+            wait_for(lambda: len(archive.names()) == 2)
+        assert send(node.port, *images[2:4]).count(CONFIRMED) == 2
+        wait_for(lambda: len(node.records()) == 4)
+        assert node.stop() == 0
+        with archive, node:
+            wait_for(lambda: len(archive.names()) == 4)
+    assert sorted(archive.names()) == sorted(node.results())
+
+
+def test_two_archives_have_a_queue_each(images, archive, tiny_bundle, tmp_path):
+    away = Archive(tmp_path / "away")
+    with start(tmp_path, tiny_bundle, "--send-to", away.address, "--send-to", archive.address) as node:
+        send(node.port, images[0])
+        wait_for(lambda: len(archive.names()) == 1)
+        with away:
+            wait_for(lambda: len(away.names()) == 1)
+    assert archive.names() == away.names()
+
+
+def test_a_node_that_is_killed_loses_nothing(images, tiny_bundle, tmp_path):
+    random, archive = np.random.default_rng(), Archive(tmp_path / "archive")
+    node = start(tmp_path, tiny_bundle, "--send-to", archive.address)
+    confirmed = 0
+    for kill in range(4):
+        if kill % 2:
+            archive.start()
+        node.start()
+        for image in images[3 * kill : 3 * kill + 3]:
+            confirmed += CONFIRMED in send(node.port, image)
+        time.sleep(random.uniform(0, 0.7))
+        node.kill()
+        if kill % 2:
+            archive.stop()
+    assert confirmed == 12
+    with archive, node:
+        wait_for(lambda: all_delivered(node, archive, 12))
+    assert len({path.name for path in (node.out / "received").glob("*.dcm")}) == 12
+
+
+def test_bad_peers(gated_bundle, tmp_path):
+    with start(tmp_path, gated_bundle, "--max-associations", "3") as node:
+        echo(node.port)
+        for round_, script in enumerate(SCRIPTS):
+            misbehave(node.port, script, slow=bool(round_ % 2))
+            began = time.monotonic()
+            assert echo(node.port), script
+            assert time.monotonic() - began < 1, script
+        before = node.usage()
+        for script in ("breaks off in a data set", "sends junk", "aborts"):
+            misbehave(node.port, script)
+        threads, files = before
+        wait_for(lambda: node.usage()[0] <= threads and node.usage()[1] <= files, what="what was opened to be closed")
+        assert CONFIRMED in send(node.port, SAMPLE)
+        assert node.stop() == 0
+        assert "Traceback" not in node.said()
+
+
+def test_a_peer_that_stays_silent_is_left_alone(tiny_bundle, tmp_path):
+    import socket
+
+    with start(tmp_path, tiny_bundle, "--max-associations", "2") as node:
+        silent = [socket.create_connection(("127.0.0.1", node.port)) for _ in range(8)]
+        time.sleep(0.3)
+        for each in silent:
+            each.close()
+        assert wait_for(lambda: echo(node.port), what="an answer")
+
+
+def test_who_is_not_accepted_is_refused(images, tiny_bundle, tmp_path):
+    with start(tmp_path, tiny_bundle, "--accept", "CR1", "--accept", "DX 2") as node:
+        assert "Calling AE Title Not Recognized" in send(node.port, images[0], options=["-aet", "STRANGER"])
+        assert CONFIRMED in send(node.port, images[0], options=["-aet", "DX 2"])
+        assert node.said().count("'STRANGER'") == 1
+        assert len(list((node.out / "received").glob("*.dcm"))) == 1
+
+
+def test_a_full_disk_is_said_before_anything_is_lost(images, tiny_bundle, tmp_path):
+    with start(tmp_path, tiny_bundle, "--min-free", str(1 << 40)) as node:
+        said = send(node.port, images[0])
+        assert CONFIRMED not in said
+        assert "0xa700" in said.lower() or "Refused: OutOfResources" in said
+        assert not list((node.out / "received").glob("*.dcm"))
+
+
+def test_what_cannot_be_written_is_not_confirmed(images, tiny_bundle, tmp_path):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
+
+    node = start(tmp_path, tiny_bundle)
+    assert images[0].stat().st_size > 40_000
+    node.start(preexec_fn=limit)
+    try:
+        assert "Refused: OutOfResources" in send(node.port, images[0])
+        assert not [path for path in (node.out / "received").iterdir() if path.name != ".cxr-edge"]
+        assert echo(node.port)
+    finally:
+        node.kill()
+    with node:
+        assert CONFIRMED in send(node.port, images[0])
+        wait_for(lambda: len(node.records()) == 1)
+
+
+def test_what_is_larger_than_allowed_is_refused(images, tiny_bundle, tmp_path):
+    with start(tmp_path, tiny_bundle, "--max-size", "2") as node:
+        (large,) = copies(tmp_path / "large", 1, times=4)
+        assert CONFIRMED not in send(node.port, large)
+        assert not list((node.out / "received").glob("*.dcm"))
+        assert CONFIRMED in send(node.port, images[0])
+
+
+def test_own_results_are_neither_answered_nor_sent_again(images, archive, tiny_bundle, tmp_path):
+    with start(tmp_path, tiny_bundle, "--send-to", archive.address, "--explain-if", "all", "--gsps") as node:
+        send(node.port, images[0])
+        wait_for(lambda: len(archive.names()) >= 2)
+        time.sleep(0.5)
+        came = len(archive.names())
+        back = list((archive.folder / "files").iterdir())
+        assert send(node.port, *back, options=["-R"]).count(CONFIRMED) == len(back) == 3
+        time.sleep(1)
+        assert len(archive.names()) == came
+        assert len(node.records()) == 1
+        assert len(list((node.out / "received").glob("*.dcm"))) == 1
+
+
+def test_what_is_old_and_delivered_is_removed(images, archive, tiny_bundle, tmp_path):
+    away = Archive(tmp_path / "away")
+    both = ["--send-to", archive.address, "--send-to", away.address, "--keep", "1"]
+    node = start(tmp_path, tiny_bundle, *both)
+
+    def age():
+        for path in [*(node.out / "received").glob("*.dcm"), *(node.out / "outbox").glob("*.dcm")]:
+            os.utime(path, (0, 0))
+
+    with node:
+        send(node.port, images[0])
+        wait_for(lambda: len(archive.names()) == 1)
+        node.stop()
+    age()
+    with node:  # one archive has not got it yet
+        send(node.port, images[1])
+        wait_for(lambda: len(archive.names()) == 2)
+        assert len(list((node.out / "received").glob("*.dcm"))) == 2
+        with away:
+            wait_for(lambda: node.confirmed() == 4)
+        node.stop()
+    age()
+    with node:
+        wait_for(lambda: not list((node.out / "received").glob("*.dcm")), what="an empty folder")
+        assert not node.results()
+        assert CONFIRMED in send(node.port, images[0])
+        time.sleep(1.5)
+        assert len(node.records()) == 2  # answered before, and sent before
+        assert len(archive.names()) == len(away.names()) == 2
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tls")
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = ["-keyout", folder / "key.pem", "-out", folder / "cert.pem", "-days", "2"]
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject, *made], check=True, capture_output=True
+    )
+    return folder
+
+
+def test_encrypted_on_both_sides(images, certificate, tiny_bundle, tmp_path):
+    key, cert = certificate / "key.pem", certificate / "cert.pem"
+    files = ["--tls-cert", str(cert), "--tls-key", str(key), "--tls-ca", str(cert)]
+    archive = Archive(tmp_path / "archive", "+tls", str(key), str(cert), "--ignore-peer-cert")
+    with archive, start(tmp_path, tiny_bundle, "--send-to", f"tls:{archive.address}", *files) as node:
+        assert CONFIRMED not in send(node.port, images[0])
+        assert CONFIRMED not in send(node.port, images[0], options=["--anonymous-tls", "--ignore-peer-cert"])
+        ours = ["+tls", str(key), str(cert), "--add-cert-file", str(cert)]
+        assert CONFIRMED in send(node.port, images[0], options=ours)
+        wait_for(lambda: len(archive.names()) == 1)
