@@ -55,6 +55,7 @@ class NodeOptions:
         limits: What is taken.
         server_tls: How connections to the node are encrypted; None leaves them as they are.
         client_tls: The same for connections to archives.
+        trial_tls: The same for a connection of the node with itself.
     """
 
     ae_title: str
@@ -65,6 +66,7 @@ class NodeOptions:
     limits: ReceivingLimits
     server_tls: ssl.SSLContext | None = None
     client_tls: ssl.SSLContext | None = None
+    trial_tls: ssl.SSLContext | None = None
 
 
 def run_node(

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cxr_edge.commands import options
+from cxr_edge.text import printable
 
 if TYPE_CHECKING:
-    import ssl
+    from ssl import SSLContext
+
+    Encryption = tuple[SSLContext | None, SSLContext | None, SSLContext | None]
 
 _MEGABYTE = 1 << 20
 
@@ -53,6 +56,9 @@ def node(
             show_default="everything",
         ),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Try these options out: an echo, an image, every archive; then stop.")
+    ] = False,
     explain: Annotated[
         Literal["none", "gradcam", "lime", "both"], typer.Option(help="Which explanations; lime takes seconds each.")
     ] = "gradcam",
@@ -79,6 +85,8 @@ def node(
     Every object is on the disk before it is confirmed, and OUT is the whole state: a node that was stopped or killed
     goes on with the same command. Its log names no patient. Research use only: not a medical device.
     """
+    from functools import partial
+
     from cxr_edge.errors import UsageError
     from cxr_edge.results.output import parse_mode
 
@@ -91,7 +99,7 @@ def node(
     accepted = () if accept == ["any"] else tuple(check_ae_title(each, "--accept") for each in accept)
     archives = tuple(Archive.parse(each) for each in send_to or ())
     title = check_ae_title(ae_title, "--ae-title")
-    server_tls, client_tls = _tls(tls_cert, tls_key, tls_ca, sending=any(each.tls for each in archives))
+    server_tls, client_tls, trial_tls = _tls(tls_cert, tls_key, tls_ca, sending=any(each.tls for each in archives))
     permissions = parse_mode(mode)
 
     from cxr_edge.clinic.node import NodeOptions, run_node
@@ -114,25 +122,30 @@ def node(
         explain_if=explain_if,
         waiting=True,
     )
-    run_node(
-        model,
-        parameters,
-        NodeOptions(
-            ae_title=title,
-            host=host,
-            port=port,
-            accept=accepted,
-            send_to=archives,
-            limits=ReceivingLimits(max_size * _MEGABYTE, min_free * _MEGABYTE, max_associations),
-            server_tls=server_tls,
-            client_tls=client_tls,
-        ),
-        out=out.absolute(),
-        workers=workers or usable_cores(),
-        results=ResultOptions(report=sr, gsps=gsps),
-        keep=keep,
-        mode=permissions,
+    node_options = NodeOptions(
+        ae_title=title,
+        host=host,
+        port=port,
+        accept=accepted,
+        send_to=archives,
+        limits=ReceivingLimits(max_size * _MEGABYTE, min_free * _MEGABYTE, max_associations),
+        server_tls=server_tls,
+        client_tls=client_tls,
+        trial_tls=trial_tls,
     )
+    run = partial(run_node, model, parameters, workers=workers or usable_cores(), mode=permissions)
+    results = ResultOptions(report=sr, gsps=gsps)
+    if not check:
+        run(node_options, out=out.absolute(), results=results, keep=keep)
+        return
+    from cxr_edge.clinic.trial import try_node
+
+    fine = True
+    for finding in try_node(run, node_options, model.bundle, results=results, explained=explain != "none"):
+        typer.echo(printable(f"{'ok   ' if finding.fine else 'FAULT'} {finding.text}"))
+        fine = fine and finding.fine
+    if not fine:
+        raise typer.Exit(UsageError.exit_code)
 
 
 def _check_extra() -> None:
@@ -144,10 +157,8 @@ def _check_extra() -> None:
         raise UsageError("node needs highdicom and pynetdicom", cure="run pip install 'cxr-edge[clinic]'")
 
 
-def _tls(
-    cert: Path | None, key: Path | None, ca: Path | None, *, sending: bool
-) -> "tuple[ssl.SSLContext | None, ssl.SSLContext | None]":
-    """Give how connections to the node and from it are encrypted, None for one that is not.
+def _tls(cert: Path | None, key: Path | None, ca: Path | None, *, sending: bool) -> "Encryption":
+    """Give how connections to the node, from it and with itself are encrypted; None for those that are not.
 
     Raises:
         UsageError: A file is missing or holds something else.
@@ -158,11 +169,14 @@ def _tls(
 
     if (cert is None) != (key is None) or (ca is not None and cert is None and not sending):
         raise UsageError("--tls-cert and --tls-key belong together", cure="name both, or neither")
-    server = client = None
+    server = client = itself = None
     try:
         if cert is not None:
             server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             server.load_cert_chain(cert, key)
+            itself = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            itself.check_hostname, itself.verify_mode = False, ssl.CERT_NONE
+            itself.load_cert_chain(cert, key)
             if ca is not None:
                 server.load_verify_locations(ca)
                 server.verify_mode = ssl.CERT_REQUIRED
@@ -173,4 +187,4 @@ def _tls(
     except OSError as error:
         problem = f"the files of --tls-cert, --tls-key and --tls-ca cannot be used ({error.strerror or error})"
         raise UsageError(problem, cure="check that they are PEM files that belong together") from error
-    return server, client
+    return server, client, itself
