@@ -1,5 +1,7 @@
 """A node in a process of its own, and what talks to it: modalities, archives, and peers that behave badly."""
 
+import json
+import shutil
 import socket
 import struct
 import subprocess
@@ -7,6 +9,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pydicom
@@ -266,3 +269,59 @@ def misbehave(port, script, *, slow=False):
             connection.recv(65536)
         except OSError:  # it was shown the door
             pass
+
+
+ORTHANC = shutil.which("Orthanc", path="/usr/sbin:/usr/bin:/usr/local/bin")
+DICOMWEB = next(Path("/usr").glob("share/orthanc/plugins/*OrthancDicomWeb.so*"), None)
+
+
+class Orthanc:
+    """An archive with DICOMweb, in a process and a folder of its own."""
+
+    def __init__(self, folder):
+        self.folder, self.port, self.web = Path(folder), free_port(), free_port()
+
+    @property
+    def address(self):
+        return f"ORTHANC@127.0.0.1:{self.port}"
+
+    def __enter__(self):
+        self.folder.mkdir()
+        settings = {
+            "Name": "test",
+            "StorageDirectory": str(self.folder / "files"),
+            "IndexDirectory": str(self.folder / "files"),
+            "DicomPort": self.port,
+            "HttpPort": self.web,
+            "DicomAet": "ORTHANC",
+            "AuthenticationEnabled": False,
+            "RemoteAccessAllowed": False,
+            "Plugins": [str(DICOMWEB)],
+            "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+        }
+        (self.folder / "settings.json").write_text(json.dumps(settings))
+        command = [ORTHANC, self.folder / "settings.json"]
+        with (self.folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        wait_for(lambda: echo(self.port, "-aec", "ORTHANC"), what="Orthanc")
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(30)
+
+    def ask(self, path, accept="application/dicom+json"):
+        """What DICOMweb answers."""
+        request = Request(f"http://127.0.0.1:{self.web}/dicom-web/{path}", headers={"Accept": accept})
+        with urlopen(request, timeout=20) as answer:  # noqa: S310  # our own server
+            return answer.read()
+
+    def instances(self, study):
+        """SOP Class → SOP Instance UIDs of a study."""
+        found = {}
+        answer = self.ask(f"studies/{study}/instances")
+        for instance in json.loads(answer) if answer else []:
+            found.setdefault(instance["00080016"]["Value"][0], []).append(
+                (instance["0020000E"]["Value"][0], instance["00080018"]["Value"][0])
+            )
+        return found

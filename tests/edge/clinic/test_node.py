@@ -1,19 +1,39 @@
 """The node between real modalities and archives: nothing is lost, nothing is sent twice, and the log names nobody."""
 
 import os
+import re
 import resource
 import shutil
 import subprocess
+import sys
 import time
 
+import cv2
 import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
 pytest.importorskip("highdicom", reason="needs the clinic extra")
 pytest.importorskip("pynetdicom", reason="needs the clinic extra")
 
 from dicoms import NAME
-from nodes import LACKING, SAMPLE, SCRIPTS, Archive, Node, copies, echo, misbehave, send, uids, wait_for
+from nodes import (
+    DICOMWEB,
+    LACKING,
+    ORTHANC,
+    SAMPLE,
+    SCRIPTS,
+    Archive,
+    Node,
+    Orthanc,
+    copies,
+    echo,
+    misbehave,
+    send,
+    uids,
+    wait_for,
+)
 
 pytestmark = pytest.mark.skipif(bool(LACKING), reason=f"needs dcmtk ({', '.join(LACKING)})")
 CONFIRMED = "Received Store Response (Success)"
@@ -252,3 +272,42 @@ def test_encrypted_on_both_sides(images, certificate, tiny_bundle, tmp_path):
         ours = ["+tls", str(key), str(cert), "--add-cert-file", str(cert)]
         assert CONFIRMED in send(node.port, images[0], options=ours)
         wait_for(lambda: len(archive.names()) == 1)
+
+
+def test_the_trial_says_what_came_back(archive, certificate, tiny_bundle, tmp_path):
+    key, cert = certificate / "key.pem", certificate / "cert.pem"
+    command = [sys.executable, "-m", "cxr_edge", "node", "--check", "--out", tmp_path / "out", "--bundle", tiny_bundle]
+    command += ["--accept", "CR1", "--port", "0", "--send-to", archive.address, "--send-to", "NOBODY@127.0.0.1:1"]
+    command += ["--gsps", "--tls-cert", cert, "--tls-key", key, "--tls-ca", cert]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    lines = done.stdout.splitlines()
+    assert lines[0] == "ok    C-ECHO"
+    assert re.match(r"ok    image: taken, answered \w+ after \d+\.\d s, \d DICOM results made", lines[1])
+    assert lines[2] == f"ok    {archive.address} takes all"
+    assert lines[3].startswith("FAULT NOBODY@127.0.0.1:1 cannot be reached")
+    assert not archive.names()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not ORTHANC or not DICOMWEB, reason="needs Orthanc with its DICOMweb plug-in")
+def test_from_the_modality_into_orthanc_and_onto_a_screen(images, tiny_bundle, tmp_path):
+    study = str(pydicom.dcmread(images[0], stop_before_pixels=True).StudyInstanceUID)
+    with Orthanc(tmp_path / "orthanc") as orthanc:
+        send(orthanc.port, *images[:2], options=["-aec", "ORTHANC"])
+        with start(tmp_path, tiny_bundle, "--send-to", orthanc.address, "--explain-if", "all", "--gsps") as node:
+            for _ in range(2):  # sent a second time, there are no further results
+                assert send(node.port, *images[:2]).count(CONFIRMED) == 2
+                wait_for(lambda: node.confirmed() == len(node.results()) >= 4)
+        found = orthanc.instances(study)
+        originals = set(uids(images[:2]))
+        results = {uid for each in found.values() for _, uid in each} - originals
+        assert results == node.results()
+        assert len(found[Comprehensive3DSRStorage]) == 2
+        figures = [each for each in found[SecondaryCaptureImageStorage] if each[1] not in originals]
+        assert len(figures) == 2
+        for series, uid in figures:
+            picture = orthanc.ask(f"studies/{study}/series/{series}/instances/{uid}/rendered", "image/jpeg")
+            shown = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+            assert min(shown.shape[:2]) > 100
+            assert shown.std() > 10
