@@ -30,6 +30,7 @@ _COARSE = 2.0  # seconds within which a change may not show in a folder's time
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 300.0  # seconds between two attempts; they double
 _CONNECT, _ANSWER = 10.0, 60.0  # seconds that an archive may take
 _TOGETHER = 200  # results in one association
+_DUPLICATE = 0x0111  # PS3.7 section C.5.7: the archive has this object already
 DELIVERED = ".delivered"
 """The folder of marks in the outbox."""
 
@@ -184,7 +185,7 @@ class Delivery(threading.Thread):
         status = association.send_c_store(self._outbox / name).get("Status")
         if status is None:
             return False  # the association is lost
-        if STORAGE_SERVICE_CLASS_STATUS.get(status, ("",))[0] not in {"Success", "Warning"}:
+        if status != _DUPLICATE and STORAGE_SERVICE_CLASS_STATUS.get(status, ("",))[0] not in {"Success", "Warning"}:
             self._refused(name, f"status 0x{status:04X}")
             return False
         mark_of(self._outbox, self._archive, name).touch()
