@@ -39,7 +39,7 @@ RECEIVED, OUTBOX = "received", "outbox"
 _PAUSE = 0.1  # seconds that the engine waits for the next object
 _HOUR = 3600.0
 _REFERENCED = Tag("ReferencedSOPInstanceUID")
-_AGAIN = 10.0  # seconds after which a full disk is tried again
+_AGAIN = 5.0  # seconds after which a full disk is tried again
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,7 @@ class Receiver:
         self.arrived: SimpleQueue[Path] = SimpleQueue()
         self.folder, self._accept, self._limits, self._tls, self._say = folder, accept, limits, tls, say
         self._named: set[str] = set()
+        self._full = False
         self._server: _Server | None = None
         _config.UNRESTRICTED_STORAGE_SERVICE = True  # every storage class, also private and retired ones
         self._entity = _Entity(ae_title=ae_title)
@@ -185,15 +186,21 @@ class Receiver:
         try:
             if not path.exists():
                 if shutil.disk_usage(self.folder).free - len(data) < self._limits.free:
-                    self._say("refused: less space than --min-free is left on the disk")
-                    return OUT_OF_RESOURCES
+                    return self._refuse("less space than --min-free is left on the disk")
                 write_atomically(path, data, mode=file_mode(self.folder))
                 _sync(self.folder)
         except OSError as error:
-            self._say(f"refused: what was sent cannot be written ({error.strerror})")
-            return OUT_OF_RESOURCES
+            return self._refuse(f"what is sent cannot be written ({error.strerror})")
+        self._full = False
         self.arrived.put(path)
         return SUCCESS
+
+    def _refuse(self, reason: str) -> int:
+        """Say why nothing is taken, once until something is taken again; give the status."""
+        if not self._full:
+            self._say(f"refused: {reason}")
+        self._full = True
+        return OUT_OF_RESOURCES
 
 
 class _Entity(AE):

@@ -4,19 +4,28 @@ import os
 import re
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
+from typer.testing import CliRunner
+
+from cxr_edge.cli import app
+from cxr_edge.errors import UsageError
 
 pytest.importorskip("highdicom", reason="needs the clinic extra")
 pytest.importorskip("pynetdicom", reason="needs the clinic extra")
 
+from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
+from pynetdicom import AE, evt
+
+from cxr_edge.clinic.receiving import IMPLEMENTATION
 from dicoms import NAME
 from nodes import (
     DICOMWEB,
@@ -152,8 +161,6 @@ def test_bad_peers(gated_bundle, tmp_path):
 
 
 def test_a_peer_that_stays_silent_is_left_alone(tiny_bundle, tmp_path):
-    import socket
-
     with start(tmp_path, tiny_bundle, "--max-associations", "2") as node:
         silent = [socket.create_connection(("127.0.0.1", node.port)) for _ in range(8)]
         time.sleep(0.3)
@@ -194,6 +201,36 @@ def test_what_cannot_be_written_is_not_confirmed(images, tiny_bundle, tmp_path):
     with node:
         assert CONFIRMED in send(node.port, images[0])
         wait_for(lambda: len(node.records()) == 1)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a file system in memory")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_answers_wait_for_room(images, tiny_bundle, small_disk, tmp_path):
+    node = Node(small_disk / "out", "--min-free", "0", bundle=tiny_bundle)
+    node.log = tmp_path / "log"
+    with node:
+        send(node.port, images[0])
+        wait_for(lambda: len(node.records()) == 1)
+        time.sleep(0.5)
+        rest = shutil.disk_usage(small_disk).free - images[1].stat().st_size - 16384
+        (small_disk / "other").write_bytes(bytes(rest))
+        assert CONFIRMED in send(node.port, images[1])
+        wait_for(lambda: "results cannot be written" in node.said())
+        assert "Refused: OutOfResources" in send(node.port, images[2])
+        (small_disk / "other").unlink()
+        assert CONFIRMED in send(node.port, images[2])
+        wait_for(lambda: len(node.records()) == 3)
+        assert node.stop() == 0
+        assert len(node.results()) == 3
 
 
 def test_what_is_larger_than_allowed_is_refused(images, tiny_bundle, tmp_path):
@@ -247,6 +284,68 @@ def test_what_is_old_and_delivered_is_removed(images, archive, tiny_bundle, tmp_
         time.sleep(1.5)
         assert len(node.records()) == 2  # answered before, and sent before
         assert len(archive.names()) == len(away.names()) == 2
+
+
+def test_what_an_archive_refuses_is_offered_again_and_keeps_back_no_other(images, tiny_bundle, tmp_path):
+    asked, refusals = [], [0xA700, 0xC000]
+
+    def store(event):
+        asked.append(event.request.AffectedSOPInstanceUID)
+        if len(set(asked)) == 1:  # the first object alone
+            return refusals.pop(0) if refusals else 0x0111  # which says that it is there already
+        return 0xB000
+
+    entity = AE()
+    entity.add_supported_context(Comprehensive3DSRStorage)  # and no other class
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    archive = f"PACS@127.0.0.1:{server.server_address[1]}"
+    try:
+        with start(tmp_path, tiny_bundle, "--send-to", archive, "--explain-if", "all") as node:
+            send(node.port, images[0])
+            wait_for(lambda: node.confirmed() == 1)
+            send(node.port, images[1])
+            wait_for(lambda: node.confirmed() == 2)
+            assert len(asked) == 4
+            assert len(set(asked)) == 2
+            assert len(node.results()) == 4
+            assert "status 0xA700" in node.said()
+            assert "its class is not accepted" in node.said()
+            with socket.create_connection(("127.0.0.1", node.port)):  # who is connected does not keep it from its end
+                assert node.stop() == 0
+    finally:
+        server.shutdown()
+
+
+def test_options_that_cannot_be(tiny_bundle, tmp_path):
+    for options, said in (
+        ([], "nobody may send"),
+        (["--accept", "any", "--ae-title", "LONGER THAN SIXTEEN"], "is no AE title"),
+        (["--accept", "any", "--send-to", "10.0.0.5:104"], "expected AE@HOST:PORT"),
+        (["--accept", "any", "--send-to", "PACS@10.0.0.5:0"], "expected AE@HOST:PORT"),
+        (["--accept", "any", "--tls-cert", str(tmp_path / "none.pem")], "belong together"),
+        (["--accept", "any", "--tls-cert", "none.pem", "--tls-key", "none.pem"], "No such file"),
+    ):
+        result = CliRunner().invoke(app, ["node", "--out", str(tmp_path / "out"), *options])
+        assert isinstance(result.exception, UsageError)
+        assert said in str(result.exception)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = ["node", "--out", str(tmp_path / "out"), "--accept", "any", "--port", port, "--provider", "cpu"]
+        result = CliRunner().invoke(app, [*command, "--bundle", str(tiny_bundle)])
+    assert isinstance(result.exception, UsageError)
+    assert "cannot listen" in str(result.exception)
+
+
+def test_the_documents_say_what_is_so(tmp_path):
+    docs = Path(__file__).parents[3] / "docs"
+    assert IMPLEMENTATION in (docs / "dicom-conformance.md").read_text("utf-8")
+    (unit,) = re.findall(r"```ini\n(.*?)```", (docs / "node.md").read_text("utf-8"), re.DOTALL)
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("needs systemd-analyze")
+    file = tmp_path / "cxr-edge.service"
+    file.write_text(unit.replace("/opt/cxr-edge/bin/cxr-edge", sys.executable))
+    done = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.fixture(scope="module")
