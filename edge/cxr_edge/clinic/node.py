@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,7 @@ RECEIVED, OUTBOX = "received", "outbox"
 _PAUSE = 0.1  # seconds that the engine waits for the next object
 _HOUR = 3600.0
 _REFERENCED = Tag("ReferencedSOPInstanceUID")
+_GRACE = 5.0  # seconds for an object that is being sent when the node stops
 _AGAIN = 5.0  # seconds after which a full disk is tried again
 
 
@@ -131,8 +133,7 @@ def run_node(
         arrivals=partial(_arrivals, receiver, retention),
         refresh=partial(_write_reports, out, sink),
     )
-    threading.excepthook = _say_fault
-    with stopped_by_signals() as stop:
+    with stopped_by_signals() as stop, _faults_named():
         port = receiver.start(options.host, options.port)
         say(f"{options.ae_title} listens at {options.host}:{port}")
         for delivery in deliveries:
@@ -146,15 +147,21 @@ def run_node(
             for delivery in deliveries:
                 delivery.stop()
             for delivery in deliveries:
-                delivery.join()
+                delivery.join(_GRACE)
     if (out / JOURNAL).exists():
         _write_reports(out, sink)
     say("stopped; the same command goes on from here")
 
 
-def _say_fault(fault: threading.ExceptHookArgs) -> None:
-    """Name the type of what ended a thread: its text and the trace may quote a peer."""
-    say(f"a connection ended inside ({fault.exc_type.__name__})")
+@contextmanager
+def _faults_named() -> Iterator[None]:
+    """Name what ends a thread by its type alone: its text and the trace may quote a peer."""
+    before = threading.excepthook
+    threading.excepthook = lambda fault: say(f"a connection ended inside ({fault.exc_type.__name__})")
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def say(line: str) -> None:

@@ -100,7 +100,6 @@ class Receiver:
         self._named: set[str] = set()
         self._full = False
         self._server: _Server | None = None
-        _config.UNRESTRICTED_STORAGE_SERVICE = True  # every storage class, also private and retired ones
         self._entity = _Entity(ae_title=ae_title)
         self._entity.add_supported_context(Verification)
         self._entity.require_calling_aet = list(accept)
@@ -142,6 +141,7 @@ class Receiver:
             problem = f"cannot listen at {host}:{port} ({error.strerror or error})"
             raise UsageError(problem, cure="take another --port or --host, or stop what listens there") from error
         self._server = cast("_Server", server)
+        _config.UNRESTRICTED_STORAGE_SERVICE = True  # every storage class, also private and retired ones
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return int(server.server_address[1])
 
@@ -152,6 +152,7 @@ class Receiver:
             self._server.server_close()
             for association in self._server.active_associations:
                 association.abort()
+            _config.UNRESTRICTED_STORAGE_SERVICE = False
 
     def _opened(self, event: Any) -> None:
         connection = event.assoc.dul.socket
