@@ -221,6 +221,8 @@ def test_a_result_is_never_answered_whatever_an_archive_made_of_it(dicom, explan
 def test_a_radiograph_that_mentions_this_program_is_answered(dicom, tmp_path, model):
     path = changed(dicom, tmp_path, StudyDescription="cxr-edge", PatientName="cxr-edge", InstitutionName="cxr-edge")
     assert model.predict(path).label
+    done = CliRunner().invoke(app, ["predict", str(tmp_path), "--json", "--no-gate"], catch_exceptions=False)
+    assert (done.exit_code, done.stdout.count("\n")) == (0, 1)
 
 
 # ---- the commands
