@@ -89,7 +89,10 @@ def _content(header: ResultHeader) -> MeasurementReport:
             ],
         ),
         measurements=list(_measurements(header)),
-        qualitative_evaluations=[QualitativeEvaluation(name=codes.DCM.Finding, value=_label(header.answer))],
+        qualitative_evaluations=[
+            QualitativeEvaluation(name=codes.DCM.Finding, value=_label(header.answer)),
+            QualitativeEvaluation(name=_own("scope"), value=_own(_scope(header.answer))),
+        ],
         source_images=[SourceImageForMeasurementGroup(header.source.sop_class, header.source.sop_instance)],
     )
     device = DeviceObserverIdentifyingAttributes(
@@ -119,13 +122,25 @@ def _label(answer: Answer) -> CodedConcept:
     return _LABELS.get(answer.label) or _own(answer.label)
 
 
+def _scope(answer: Answer) -> str:
+    """Say whether the network knows such radiographs, as far as anybody asked."""
+    if answer.refusal:
+        return answer.refusal.scope
+    if answer.gate_score is None:
+        return "not asked"
+    return "chest radiograph" if answer.prediction.scope_score is None else "in scope"
+
+
 def _measurements(header: ResultHeader) -> Iterator[Measurement]:
-    """Give the probability, and how much of the evidence lies in the lungs; a refusal has neither."""
+    """Give the probability, how far small changes move it, and the evidence in the lungs; a refusal has none."""
     answer, explanation = header.answer, header.explanation
     if answer.refusal:
         return
     concept = _own(f"calibrated probability of {answer.bundle.manifest.positive}")
     yield Measurement(concept, stated_probability(answer), codes.UCUM.NoUnits)
+    for end in ("lowest", "highest") if answer.spread else ():
+        concept = _own(f"{end} probability of {answer.bundle.manifest.positive} under small changes")
+        yield Measurement(concept, round(getattr(answer.spread, end), 4), codes.UCUM.NoUnits)
     if explanation is not None and explanation.evidence is not None:
         for name, share in explanation.evidence.shares.items():
             concept = _own(f"share of {name} for {explanation.target} in the lungs")

@@ -137,6 +137,13 @@ def test_another_program_turns_the_radiograph_as_this_one(model, dicom, tmp_path
     assert shown.shape == (1024, 850)
     assert np.array_equal(shown, np.rint(255 * explanation.answer.radiograph.pixels))
     assert errors(tmp_path / "state.dcm") == []
+    (area,) = results[2].DisplayedAreaSelectionSequence
+    header = read_image_header(read_source(path).elements)
+    stored = np.arange(header.rows * header.columns).reshape(header.rows, header.columns)
+    seen = upright(stored, orientation.replace("\\", ""))
+    left, top = area.DisplayedAreaTopLeftHandCorner
+    right, bottom = area.DisplayedAreaBottomRightHandCorner
+    assert (stored[top - 1, left - 1], stored[bottom - 1, right - 1]) == (seen[0, 0], seen[-1, -1])
 
 
 @pytest.mark.skipif(not shutil.which("dcmp2pgm"), reason="needs dcmp2pgm (Debian's dcmtk)")

@@ -74,6 +74,20 @@ def test_a_refusal_has_no_number_and_says_why(refused):
     assert (report.CompletionFlag, report.VerificationFlag) == ("PARTIAL", "UNVERIFIED")
 
 
+def test_it_says_whether_anybody_asked_for_the_scope(answer, refused):
+    assert "not asked" in list(texts(report_of(answer)))
+    assert "outside" in list(texts(report_of(refused)))
+    gated = replace(answer, prediction=replace(answer.prediction, gate_score=0.0, scope_score=-99.0))
+    assert gated.refusal is None
+    assert "in scope" in list(texts(report_of(gated)))
+
+
+def test_the_ends_of_the_spread_are_measurements(dicom):
+    answer = cxr_edge.load(provider="cpu", gate=False, test_time_augmentation=True).predict(dicom)
+    said = list(texts(report_of(answer)))
+    assert {round(answer.spread.lowest, 4), round(answer.spread.highest, 4)} <= set(said)
+
+
 def test_the_evidence_in_the_lungs_is_a_measurement_and_a_sentence(answer, explanation):
     said = list(texts(report_of(answer, explanation=explanation)))
     assert round(explanation.evidence.saliency, 2) in said
