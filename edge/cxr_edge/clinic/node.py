@@ -81,6 +81,7 @@ def run_node(
     results: ResultOptions,
     keep: float | None = None,
     mode: int = PRIVATE,
+    skip_bad: bool = False,
     ready: Callable[[int, Event], object] | None = None,
 ) -> None:
     """Receive, answer and deliver until Ctrl-C or SIGTERM.
@@ -94,6 +95,7 @@ def run_node(
         results: Which DICOM objects are made of an answer.
         keep: Days after which what was received, answered and delivered is removed; None keeps everything.
         mode: Permissions of the output folder, if it is made.
+        skip_bad: See `scan_locally`.
         ready: Called with the port and with what ends the node when set, as soon as it listens.
 
     Raises:
@@ -130,6 +132,7 @@ def run_node(
         pictures=True,
         sinks=(sink,),
         mode=mode,
+        skip_bad=skip_bad,
         arrivals=partial(_arrivals, receiver, retention),
         refresh=partial(_write_reports, out, sink),
     )
