@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -124,13 +125,41 @@ def operating_points(
     return {"default": next(iter(points)), "points": points}
 
 
-def choose(score: Callable[[NDArray[np.uint8]], NDArray[np.float32]], images: Images) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class OutOfFold:
+    """What networks of the same recipe say of patients whom they did not learn from, every patient once.
+
+    Attributes:
+        probability: float64 [N], each calibrated as the network that said it.
+        labels: int32 [N].
+        patients: Who each radiograph shows.
+    """
+
+    probability: Floats
+    labels: NDArray[np.int32]
+    patients: tuple[str, ...]
+
+    @classmethod
+    def joined(cls, parts: Sequence[OutOfFold]) -> OutOfFold:
+        """Puts the parts of several networks together."""
+        return cls(
+            np.concatenate([each.probability for each in parts]),
+            np.concatenate([each.labels for each in parts]),
+            tuple(patient for each in parts for patient in each.patients),
+        )
+
+
+def choose(
+    score: Callable[[NDArray[np.uint8]], NDArray[np.float32]], images: Images, *, folds: OutOfFold | None = None
+) -> dict[str, Any]:
     """Chooses the calibration and the operating points of any network.
 
     Args:
         score: Images uint8 [N, H, W] → uncalibrated log-odds [N].
         images: Radiographs of patients that it did not learn from; perturbed copies are made of them for the
             calibration alone.
+        folds: Answers to all training patients, which the thresholds are chosen on (Barber et al. 2021, section 1.2);
+            None chooses them on ``images``.
 
     Returns:
         ``calibration`` and ``operating_points``, in the manifest's form.
@@ -139,7 +168,14 @@ def choose(score: Callable[[NDArray[np.uint8]], NDArray[np.float32]], images: Im
     chosen_on = f"{len(images.samples)} radiographs of {len(set(images.patients))} held-out training patients"
     copies = f", and {len(scores) - 1} perturbed copies of each"
     calibration = fit_calibration(scores, images.labels, chosen_on=chosen_on + copies)
-    points = operating_points(calibrated(calibration, scores[0]), images.labels, images.patients, chosen_on=chosen_on)
+    if folds is None:
+        folds = OutOfFold(calibrated(calibration, scores[0]), images.labels, tuple(images.patients))
+    else:
+        chosen_on = (
+            f"{len(folds.labels)} radiographs of {len(set(folds.patients))} training patients, each answered by a"
+            " network of the same recipe that did not learn from the patient"
+        )
+    points = operating_points(folds.probability, folds.labels, folds.patients, chosen_on=chosen_on)
     return {"calibration": calibration.to_json(), "operating_points": points}
 
 

@@ -29,6 +29,10 @@ def fit(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     seed: Annotated[int, typer.Option(help="Decides the held-out patients, the order and every variation.")] = 0,
+    fold: Annotated[
+        str | None,
+        typer.Option(metavar="K/N", help="Hold out the K-th of N equal parts of the patients, for calibrate --folds."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last finished epoch of --out.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Start anew in an --out that already holds a run.")] = False,
 ) -> None:
@@ -44,9 +48,21 @@ def fit(
         masks=masks,
         epochs=epochs,
         seed=seed,
+        fold=_fold(fold),
         resume=resume,
         force=force,
     )
+
+
+def _fold(text: str | None) -> tuple[int, int] | None:
+    from cxr_edge.errors import UsageError
+
+    if text is None:
+        return None
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) and int(of) > 1):
+        raise UsageError(f"fold {text!r}; expected K/N, such as 1/5")
+    return int(number), int(of)
 
 
 @app.command()
@@ -68,6 +84,12 @@ def calibrate(
     run: Annotated[Path | None, typer.Option(help="A folder written by cxr-train fit.")] = None,
     bundle: Annotated[Path | None, typer.Option(help="A bundle, where the run is not at hand; needs --out.")] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file to write for cxr-export calibrate.")] = None,
+    folds: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A folder written by cxr-train fit --fold K/N, once for each K: thresholds from all patients."
+        ),
+    ] = None,
 ) -> None:
     """Choose temperature and operating points anew, on the patients that the training held out."""
     from cxr_edge.errors import UsageError
@@ -78,9 +100,9 @@ def calibrate(
     from cxr_train.evaluation import calibrate_again, calibrate_bundle
 
     if run is not None:
-        calibrate_again(run=run, data=data)
+        calibrate_again(run=run, data=data, folds=folds or ())
     elif bundle is not None and out is not None:
-        calibrate_bundle(bundle=bundle, data=data, out=out)
+        calibrate_bundle(bundle=bundle, data=data, out=out, folds=folds or ())
 
 
 @app.command()
