@@ -1,8 +1,9 @@
-"""``cxr-train``: fit, network, calibrate, evaluate, audit, site and lungs."""
+"""``cxr-train``: fit, network, calibrate, evaluate, audit, site, lungs, and with the export package adapt."""
 
 from __future__ import annotations
 
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
 
@@ -191,13 +192,9 @@ def site(
     ] = "NORMAL,PNEUMONIA",
 ) -> None:
     """Test a bundle on the radiographs of your own hospital: fit for use there, fit after recalibration, or not."""
-    from cxr_edge.errors import UsageError
-    from cxr_train.site import acceptance_test
+    from cxr_train.site import acceptance_test, two_names
 
-    names = [name.strip() for name in labels.split(",")]
-    if len(names) != 2 or not all(names):
-        raise UsageError(f"labels {labels!r}; expected two names, that of the healthy first")
-    values = acceptance_test(bundle=bundle, data=data, out=out, names=names)
+    values = acceptance_test(bundle=bundle, data=data, out=out, names=two_names(labels))
     typer.echo(values["verdict"])
     for reason in values["reasons"]:
         typer.echo(f"  {reason}")
@@ -217,6 +214,10 @@ def lungs(
     from cxr_train.lungs import train_lungs
 
     train_lungs(data=data, masks=masks, out=out, epochs=epochs, seed=seed, force=force)
+
+
+for _entry in entry_points(group="cxr_train.commands"):  # of packages that know this one, not the other way round
+    app.command(_entry.name)(_entry.load())
 
 
 def main() -> None:
