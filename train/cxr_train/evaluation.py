@@ -22,6 +22,8 @@ from cxr_train.runs import CALIBRATION_FILE, METRICS_FILE, Run, read_json, write
 from cxr_train.split import Split, derive_split, describe_misfit, split_of_bundle, without_straddlers
 
 console = Console(stderr=True, highlight=False)
+QUANTILES = np.linspace(0, 1, 41)
+"""Ranks of the scores that a bundle states, for whoever compares others with them."""
 _HELD_OUT = "held-out patients of train and val"
 
 
@@ -209,6 +211,9 @@ def measure(
         else {
             "prevalence": calibration.prevalence,
             "ece": expected_calibration_error(labels, probability, prevalence=calibration.prevalence),
+        },
+        "logodds": {
+            name: np.quantile(scores[labels == value], QUANTILES).tolist() for value, name in enumerate(LABELS)
         },
         "confusion": confusion(labels, probability, threshold).tolist(),
         "interval": f"95 %, {resamples} bootstrap samples of patients, seed {seed}",

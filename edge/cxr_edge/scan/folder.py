@@ -25,7 +25,8 @@ from cxr_edge.explanation.gradcam import SaliencyMap
 from cxr_edge.explanation.overlays import heat_layer, layers, page_pictures
 from cxr_edge.files import write_atomically
 from cxr_edge.reading.radiograph import Radiograph
-from cxr_edge.results.index import DESCRIPTION, Description, Parameters, PointRecord, differences, read_description
+from cxr_edge.results.expectation import PointRecord
+from cxr_edge.results.index import DESCRIPTION, Description, Parameters, differences, read_description
 from cxr_edge.results.journal import JOURNAL, Journal
 from cxr_edge.results.output import (
     HEAT_LAYER,
