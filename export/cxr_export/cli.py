@@ -127,7 +127,7 @@ def adapt(
 ) -> None:
     """Fit a bundle's calibration, thresholds and scope to your own hospital, judged on patients left out."""
     from cxr_export.adapt import adapt as fit_to_hospital
-    from cxr_train.site import two_names
+    from cxr_train.dataset import two_names
 
     _say(fit_to_hospital(bundle=from_bundle, data=data, out=out, names=two_names(labels)))
 

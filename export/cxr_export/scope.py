@@ -49,9 +49,9 @@ COPIES = Augmentation(
 """The same radiograph as another device of the training hospital might have sent it."""
 ROUNDS = 2  # varied copies of each radiograph that is learned from
 PENALTY = 1.0
-"""Inverse strength of the ridge. Of 0.0001 to 100 in steps of ten the one that let fewest pass of a source left out (NIH
-4.7 %, Hannover 0 %; 15.5 and 1.5 % at 0.1, 6.1 and 3.7 % at 10). Discriminant analysis with a shrunk covariance (6.1 and
-1.5 %) and a support vector machine with a Gaussian kernel (33.8 and 4.5 %) let more pass."""
+"""Inverse strength of the ridge. Of 0.0001 to 100 in steps of ten the one that let fewest pass of a source left out:
+NIH 4.7 %, Hannover 0 %; 15.5 and 1.5 % at 0.1, 6.1 and 3.7 % at 10. Discriminant analysis with a shrunk covariance (6.1
+and 1.5 %) and a support vector machine with a Gaussian kernel (33.8 and 4.5 %) let more pass."""
 FALSE_REFUSALS = 0.015
 """Of the held-out radiographs and their varied copies. At 0.01 twice as many of a source left out pass (NIH 9 %)."""
 FORMER = "scope/"

@@ -192,7 +192,8 @@ def site(
     ] = "NORMAL,PNEUMONIA",
 ) -> None:
     """Test a bundle on the radiographs of your own hospital: fit for use there, fit after recalibration, or not."""
-    from cxr_train.site import acceptance_test, two_names
+    from cxr_train.dataset import two_names
+    from cxr_train.site import acceptance_test
 
     values = acceptance_test(bundle=bundle, data=data, out=out, names=two_names(labels))
     typer.echo(values["verdict"])

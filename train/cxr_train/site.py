@@ -108,18 +108,6 @@ def _from_csv(table: Path, names: Sequence[str]) -> Iterator[Labelled]:
         yield Labelled(path, value, row.get("patient") or patient_of(path.name)[0])
 
 
-def two_names(text: str) -> list[str]:
-    """Takes ``NORMAL,PNEUMONIA`` apart: what a hospital calls the two labels, that of the healthy first.
-
-    Raises:
-        UsageError: They are not two.
-    """
-    names = [name.strip() for name in text.split(",")]
-    if len(names) != 2 or not all(names):
-        raise UsageError(f"labels {text!r}; expected two names, that of the healthy first")
-    return names
-
-
 def acceptance_test(*, bundle: Path | None, data: Path, out: Path, names: Sequence[str] = LABELS) -> dict[str, Any]:
     """Asks a bundle about every radiograph of a hospital and judges it there.
 
