@@ -21,6 +21,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from cxr_edge.api import load
 from cxr_edge.bundle.bundle import Bundle
+from cxr_edge.bundle.manifest import Calibration
 from cxr_edge.errors import CxrEdgeError
 from cxr_edge.results.outcomes import Answer, attempt
 from cxr_export.attach import recalibrate
@@ -42,7 +43,7 @@ class NotBetterError(CxrEdgeError):
 
 
 @dataclass(frozen=True, eq=False)
-class _Own:
+class Scored:
     """What a bundle says of the chest radiographs of a hospital, whether it would refuse them or not.
 
     Attributes:
@@ -57,14 +58,15 @@ class _Own:
     labels: NDArray[np.int32]
     patients: tuple[str, ...]
 
-    def part(self, rows: NDArray[np.intp]) -> _Own:
+    def part(self, rows: NDArray[Any]) -> Scored:
+        """Some of the radiographs, by number."""
         elsewhere = None if self.elsewhere is None else self.elsewhere[rows]
-        return _Own(self.logodds[rows], elsewhere, self.labels[rows], tuple(self.patients[row] for row in rows))
+        return Scored(self.logodds[rows], elsewhere, self.labels[rows], tuple(self.patients[row] for row in rows))
 
 
 @dataclass(frozen=True, eq=False)
-class _Answers:
-    """Answers to patients who were left out, and the thresholds that they were held against, one of each an image."""
+class Judged:
+    """Probabilities, and the thresholds that they are held against: one of each an image, all float64 [N]."""
 
     probability: Floats
     threshold: Floats
@@ -90,7 +92,7 @@ def adapt(*, bundle: Path | None, data: Path, out: Path, names: Sequence[str] = 
             better than before; nothing is written.
     """
     check_replaceable(out, force=False)
-    own = _ask(bundle, data, names)
+    own = ask(bundle, data, names)
     original = Bundle.open(bundle)
     patients = {
         label: len({p for p, y in zip(own.patients, own.labels, strict=True) if y == label}) for label in (0, 1)
@@ -100,7 +102,7 @@ def adapt(*, bundle: Path | None, data: Path, out: Path, names: Sequence[str] = 
             f"{data}: {patients[0]} {names[0]} and {patients[1]} {names[1]} patients; {FEWEST} of each are needed",
             cure="collect more radiographs",
         )
-    before, after = _as_it_is(original, own), _cross_validated(original, own)
+    before, after = as_it_is(original, own), _cross_validated(original, own)
     auroc = bootstrapped(own.labels, before.probability, own.patients, 0.5)["auroc"]
     if auroc.low < AUROC:
         raise NotBetterError(
@@ -123,26 +125,29 @@ def adapt(*, bundle: Path | None, data: Path, out: Path, names: Sequence[str] = 
         "radiographs": len(own.labels),
         "patients": {name: patients[label] for label, name in enumerate(LABELS)},
         "method": f"{FOLDS}-fold by patient: each is answered with what was chosen without this patient",
-        "as_it_is": _figures(before, own),
-        "adapted": _figures(after, own),
+        "as_it_is": figures_of(before, own),
+        "adapted": figures_of(after, own),
         "log_loss_gain": gain.to_json(),
     }
     _write(original, own, report, out)
     return report
 
 
-def _ask(bundle: Path | None, data: Path, names: Sequence[str]) -> _Own:
+def ask(bundle: Path | None, data: Path, names: Sequence[str]) -> Scored:
+    """Has a bundle score the radiographs of a hospital; see `adapt` for what it takes and raises.
+
+    What is no chest radiograph says nothing about the hospital and is left out; what is refused as another's stays.
+    """
     labelled = find_labelled(data, names=names)
     model = load(bundle)
     gate = model.bundle.manifest.gate
     outcomes = [(each, attempt(each.path, partial(model.predict, each.path))) for each in labelled]
-    # What is no chest radiograph says nothing about the hospital; what is refused as another hospital's does.
     kept = [
         (each, one.prediction)
         for each, one in outcomes
         if isinstance(one, Answer) and (one.refusal is None or one.refusal.scope == "outside")
     ]
-    return _Own(
+    return Scored(
         np.array([one.logodds for _, one in kept], np.float64),
         np.array([one.scope_score for _, one in kept], np.float64) if gate and gate.scope else None,
         np.array([each.label for each, _ in kept], np.int32),
@@ -150,44 +155,60 @@ def _ask(bundle: Path | None, data: Path, names: Sequence[str]) -> _Own:
     )
 
 
-def _as_it_is(bundle: Bundle, own: _Own) -> _Answers:
+def as_it_is(bundle: Bundle, own: Scored) -> Judged:
+    """Answers with the calibration, the default operating point and the scope of the bundle."""
     manifest = bundle.manifest
     point = manifest.operating_points.points[manifest.operating_points.default]
     limit = manifest.gate.scope.threshold if manifest.gate and manifest.gate.scope else np.inf
     ones = np.ones(len(own.labels))
     probability = calibrated(manifest.calibration, own.logodds)
-    return _Answers(probability, point.threshold * ones, point.upper * ones, limit * ones)
+    return Judged(probability, point.threshold * ones, point.upper * ones, limit * ones)
 
 
-def _choose(bundle: Bundle, own: _Own) -> tuple[dict[str, Any], Any, float]:
-    """Operating points in the manifest's form, calibration, and the largest scope score that is answered."""
-    chosen_on = f"{len(own.labels)} radiographs of {len(set(own.patients))} patients of the hospital adapted to"
-    calibration = fit_calibration(own.logodds, own.labels, chosen_on=chosen_on)
-    probability = calibrated(calibration, own.logodds)
-    points = operating_points(probability, own.labels, own.patients, chosen_on=chosen_on)
-    scope = bundle.manifest.gate.scope if bundle.manifest.gate else None
-    if scope is None or own.elsewhere is None:
-        return points, calibration, np.inf
-    return points, calibration, max(scope.threshold, float(np.quantile(own.elsewhere, 1 - FALSE_REFUSALS)))
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What fits a hospital: calibration, operating points in the manifest's form, the largest scope score answered."""
+
+    calibration: Calibration
+    points: dict[str, Any]
+    scope_limit: float
+
+    @classmethod
+    def of(cls, bundle: Bundle, own: Scored) -> Choice:
+        """Chooses all three on radiographs of the hospital."""
+        chosen_on = f"{len(own.labels)} radiographs of {len(set(own.patients))} patients of the hospital adapted to"
+        calibration = fit_calibration(own.logodds, own.labels, chosen_on=chosen_on)
+        probability = calibrated(calibration, own.logodds)
+        points = operating_points(probability, own.labels, own.patients, chosen_on=chosen_on)
+        scope, limit = bundle.manifest.gate and bundle.manifest.gate.scope, np.inf
+        if scope and own.elsewhere is not None:
+            limit = max(scope.threshold, float(np.quantile(own.elsewhere, 1 - FALSE_REFUSALS)))
+        return cls(calibration, points, limit)
+
+    def judge(self, own: Scored) -> Judged:
+        """Answers, at the default operating point."""
+        point, ones = self.points["points"][self.points["default"]], np.ones(len(own.labels))
+        probability = calibrated(self.calibration, own.logodds)
+        return Judged(probability, point["threshold"] * ones, point["certain_from"] * ones, self.scope_limit * ones)
 
 
-def _cross_validated(bundle: Bundle, own: _Own) -> _Answers:
+def _cross_validated(bundle: Bundle, own: Scored) -> Judged:
     columns = [np.zeros(len(own.labels)) for _ in range(4)]
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
     for chosen_on, left_out in folds.split(own.logodds, own.labels, own.patients):
-        points, calibration, limit = _choose(bundle, own.part(chosen_on))
-        point = points["points"][points["default"]]
-        values = calibrated(calibration, own.logodds[left_out]), point["threshold"], point["certain_from"], limit
+        judged = Choice.of(bundle, own.part(chosen_on)).judge(own.part(left_out))
+        values = judged.probability, judged.threshold, judged.certain_from, judged.scope_limit
         for column, value in zip(columns, values, strict=True):
             column[left_out] = value
-    return _Answers(*columns)
+    return Judged(*columns)
 
 
 def _log_losses(labels: NDArray[np.int32], probability: Floats) -> Floats:
     return -np.log(np.clip(np.where(labels == 1, probability, 1 - probability), 1e-12, 1))
 
 
-def _figures(answers: _Answers, own: _Own) -> dict[str, Any]:
+def figures_of(answers: Judged, own: Scored) -> dict[str, Any]:
+    """Shares with their intervals over patients, the calibration error at the hospital's own prevalence, log loss."""
     # Each image has thresholds of its own fold: shifted by them, one limit holds for all.
     low, gap = answers.probability - answers.threshold, answers.certain_from - answers.threshold
     called, certain = low >= 0, low >= gap
@@ -209,9 +230,9 @@ def _figures(answers: _Answers, own: _Own) -> dict[str, Any]:
     }
 
 
-def _write(original: Bundle, own: _Own, report: dict[str, Any], out: Path) -> None:
+def _write(original: Bundle, own: Scored, report: dict[str, Any], out: Path) -> None:
     """Changes a copy to one side, which takes its place when it is whole."""
-    points, calibration, limit = _choose(original, own)
+    choice = Choice.of(original, own)
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as beside:
         copy = Path(beside) / out.name
@@ -223,8 +244,8 @@ def _write(original: Bundle, own: _Own, report: dict[str, Any], out: Path) -> No
             chosen,
             {
                 "bundle": opened.digest,
-                "calibration": calibration.to_json(),
-                "operating_points": points,
+                "calibration": choice.calibration.to_json(),
+                "operating_points": choice.points,
                 "metrics": metrics,
             },
         )
@@ -233,9 +254,9 @@ def _write(original: Bundle, own: _Own, report: dict[str, Any], out: Path) -> No
             values["version"] = f"{original.manifest.version}+adapted"
             values["training"] = {**values["training"], "adapted": report}
             scope = original.manifest.gate.scope if original.manifest.gate else None
-            if scope and limit > scope.threshold:
+            if scope and choice.scope_limit > scope.threshold:
                 chosen_on = (
                     f"{len(own.labels)} radiographs of the hospital adapted to: {FALSE_REFUSALS:.1%} are refused"
                 )
-                values["gate"]["scope"] |= {"threshold": limit, "chosen_on": chosen_on}
+                values["gate"]["scope"] |= {"threshold": choice.scope_limit, "chosen_on": chosen_on}
         copy.replace(out)

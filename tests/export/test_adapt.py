@@ -11,7 +11,7 @@ from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import UsageError
 from cxr_edge.runtime.self_test import self_test
 from cxr_export import adapt as adaptation
-from cxr_export.adapt import NotBetterError, _Own, adapt
+from cxr_export.adapt import NotBetterError, Scored, adapt
 from cxr_train.cli import app
 
 
@@ -20,7 +20,7 @@ def hospital(*, patients=60, shift=0.0, apart=6.0):
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 2 * patients).astype(np.int32)
     logodds = np.repeat(rng.normal(0, 1, 2 * patients), 2) - 2 + shift + apart * labels
-    return _Own(logodds, None, labels, tuple(str(number // 2) for number in range(4 * patients)))
+    return Scored(logodds, None, labels, tuple(str(number // 2) for number in range(4 * patients)))
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def scored(monkeypatch):
     """Has the bundle say of the hospital's radiographs what is put in here."""
 
     def put(own):
-        monkeypatch.setattr(adaptation, "_ask", lambda *_: own)
+        monkeypatch.setattr(adaptation, "ask", lambda *_: own)
 
     return put
 

@@ -40,6 +40,9 @@ def fit_calibration(
 ) -> Calibration:
     """Scale and bias with the least log loss (Platt 2000); of several variants, those of the least certain one.
 
+    Each label is believed as far as Platt's prior for unseen cases (section 2.2) has it, or a few radiographs that a
+    threshold separates would make the network infinitely sure.
+
     Other hospitals' habits are not known beforehand, but they will hardly make the network surer than it is of the
     variant that suits it least (the worst case over groups, Sagawa et al. 2020).
 
@@ -52,9 +55,12 @@ def fit_calibration(
     share = float(labels.mean())
     prevalence = share if prevalence is None else prevalence
     weights = np.where(labels == 1, prevalence / share, (1 - prevalence) / (1 - share))
+    positives, others = int(labels.sum()), int((1 - labels).sum())
+    believed = np.where(labels == 1, (positives + 1) / (positives + 2), 1 / (others + 2))
+    both, weights = np.repeat([1, 0], len(labels)), np.concatenate([weights * believed, weights * (1 - believed)])
     fitted = []
     for variant in np.atleast_2d(np.asarray(logodds, np.float64)):
-        model = LogisticRegression(C=np.inf, max_iter=1000).fit(variant[:, None], labels, sample_weight=weights)
+        model = LogisticRegression(C=np.inf, max_iter=1000).fit(np.tile(variant, 2)[:, None], both, weights)
         fitted.append((float(model.coef_[0, 0]), float(model.intercept_[0])))
     scale, bias = min(fitted)
     if scale < SMALLEST_SCALE:
