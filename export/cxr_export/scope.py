@@ -49,8 +49,8 @@ COPIES = Augmentation(
 """The same radiograph as another device of the training hospital might have sent it."""
 ROUNDS = 2  # varied copies of each radiograph that is learned from
 PENALTY = 0.1
-"""Inverse strength of the ridge: of 0.0001 to 10 the one that let fewest pass of a source left out. A linear discriminant
-is no better (5.9 % of NIH pass where it refuses 1.4 % of children; here 3.9 and 1.0 %), a kernel machine worse."""
+"""Inverse strength of the ridge: of 0.0001 to 10 the one that let fewest pass of a source left out. A linear
+discriminant is no better (5.9 % of NIH pass where it refuses 1.4 % of children; here 3.9 and 1.0 %), a kernel machine worse."""
 FALSE_REFUSALS = 0.03
 """Share of the held-out radiographs and their varied copies that the threshold refuses. At 0.015 one in six radiographs
 of a hospital that was left out got a label; single changes (blur, borders, noise) are refused far less often."""
