@@ -50,7 +50,7 @@ COPIES = Augmentation(
 ROUNDS = 2  # varied copies of each radiograph that is learned from
 PENALTY = 0.1
 """Inverse strength of the ridge: of 0.0001 to 10 the one that let fewest pass of a source left out. A linear
-discriminant is no better (5.9 % of NIH pass where it refuses 1.4 % of children; here 3.9 and 1.0 %), a kernel machine worse."""
+discriminant is no better (NIH 5.9 % at 1.4 % of children refused; here 3.9 at 1.0 %), a kernel machine worse."""
 FALSE_REFUSALS = 0.03
 """Share of the held-out radiographs and their varied copies that the threshold refuses. At 0.015 one in six radiographs
 of a hospital that was left out got a label; single changes (blur, borders, noise) are refused far less often."""
