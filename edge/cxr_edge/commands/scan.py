@@ -1,5 +1,6 @@
 """``cxr-edge scan``: folders → a journal, tables and a report."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
@@ -85,7 +86,6 @@ def scan(
     from cxr_edge.errors import InputError
     from cxr_edge.report import parse_formats, write_reports
     from cxr_edge.results.output import parse_mode
-    from cxr_edge.results.record import RESEARCH_USE
 
     reports = tuple(name for name in parse_formats(formats) if name != "jsonl")  # the journal is always written
     permissions = parse_mode(mode)
@@ -150,6 +150,7 @@ def scan(
         exclude=tuple(exclude or ()),
         output=out,
     )
+    drift: tuple[str, ...] = ()
     if engine == "ray":
         from cxr_edge.scan import cluster
 
@@ -167,7 +168,7 @@ def scan(
         stopped = False
         # The records are Parquet already.
         if others := tuple(name for name in reports if name != "parquet"):
-            write_reports(out, formats=others)
+            drift = write_reports(out, formats=others).drift
     else:
         tally, stopped = local.scan_locally(
             model,
@@ -185,10 +186,9 @@ def scan(
             refresh=partial(write_reports, out, formats=reports) if reports else None,
         )
         if reports and (not stopped or watch):
-            write_reports(out, formats=reports)
-    typer.echo(str(tally))
+            drift = write_reports(out, formats=reports).drift
     without = _name_failures(results)
-    typer.echo(RESEARCH_USE, err=True)
+    _say(str(tally), drift)
     if stopped and not watch:
         typer.echo(printable(f"Stopped; the same command goes on from here: {out}"), err=True)
         raise typer.Exit(130)
@@ -230,6 +230,14 @@ def _name_failures(results: "tuple[ResultSink, ...]") -> bool:
     for failure in failures:
         typer.echo(printable(f"no DICOM result: {failure.error}"), err=True)
     return bool(failures)
+
+
+def _say(counts: str, drift: Sequence[str]) -> None:
+    from cxr_edge.results.record import RESEARCH_USE
+
+    typer.echo(counts)
+    for sentence in (*drift, RESEARCH_USE):
+        typer.echo(printable(sentence), err=True)
 
 
 def _check_watch(*, watch: bool, poll: float | None) -> None:

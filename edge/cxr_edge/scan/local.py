@@ -16,7 +16,8 @@ import cv2
 from cxr_edge.api import Model
 from cxr_edge.errors import InputError, UsageError
 from cxr_edge.reading.discovery import Discovery
-from cxr_edge.results.index import Parameters, PointRecord
+from cxr_edge.results.expectation import PointRecord
+from cxr_edge.results.index import Parameters
 from cxr_edge.results.output import PRIVATE
 from cxr_edge.runtime.machine import check_batch_size, usable_cores
 from cxr_edge.scan.annotated import AnnotatedTree, AnswerSink
