@@ -29,7 +29,7 @@ from cxr_edge.clinic.receiving import Receiver, ReceivingLimits
 from cxr_edge.clinic.results import ResultOptions, ResultSink
 from cxr_edge.errors import InputError, OutputError
 from cxr_edge.reading.discovery import Discovery
-from cxr_edge.report import write_reports
+from cxr_edge.report import Written, write_reports
 from cxr_edge.results.index import Index, Parameters
 from cxr_edge.results.journal import JOURNAL
 from cxr_edge.results.output import PRIVATE, assets_of, make_folder_below, make_output_folder, unwritable
@@ -152,7 +152,8 @@ def run_node(
             for delivery in deliveries:
                 delivery.join(_GRACE)
     if (out / JOURNAL).exists():
-        _write_reports(out, sink)
+        for sentence in _write_reports(out, sink).drift:
+            say(sentence)
     say("stopped; the same command goes on from here")
 
 
@@ -182,11 +183,12 @@ def _answer(scan: Callable[..., object], stop: Event) -> None:
             stop.wait(_AGAIN)
 
 
-def _write_reports(out: Path, sink: ResultSink) -> None:
-    write_reports(out, formats=("csv", "html"))
+def _write_reports(out: Path, sink: ResultSink) -> Written:
+    written = write_reports(out, formats=("csv", "html"))
     if sink.failures:
         say(f"{len(sink.failures)} answers have no DICOM result, for want of a UID; they are in the report alone")
         sink.failures.clear()
+    return written
 
 
 def _arrivals(

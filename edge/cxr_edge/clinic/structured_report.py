@@ -31,6 +31,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage
 
 from cxr_edge.clinic.study import MANUFACTURER, ResultHeader, long_string
+from cxr_edge.explanation.hiding import put_to_the_test
 from cxr_edge.results.decision import UNSURE
 from cxr_edge.results.outcomes import Answer
 from cxr_edge.results.record import RESEARCH_USE
@@ -152,6 +153,8 @@ def _sentences(header: ResultHeader) -> Iterator[str]:
     said = [RESEARCH_USE, str(answer.refusal or _statement(answer))]
     if explanation is not None and explanation.evidence is not None:
         said += [explanation.evidence.place or "", explanation.evidence.sentence or ""]
+    if explanation is not None and explanation.hidden:
+        said.append(put_to_the_test(explanation.hidden, answer.probability, say="{:.4f}".format))
     said += answer.warnings if explanation is None else explanation.warnings
     for sentence in filter(None, said):
         yield plain(sentence)[:1000]

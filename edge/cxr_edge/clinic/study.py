@@ -189,7 +189,8 @@ class ResultHeader:
             f"gate {prediction.gate_score is not None} variants {self.answer.spread is not None}",
         ]
         if explained := self.explanation:
-            asked += [explained.target, explained.saliency.method if explained.saliency else ""]
+            method = explained.saliency.method if explained.saliency else ""
+            asked.append(f"{explained.target} {method} hiding {bool(explained.hidden)}")
             for each in filter(None, (explained.lime, explained.shap)):
                 fills = f"{each.fill} {each.change.fill if each.change else ''}"
                 asked.append(f"{each.method} {each.score} {fills} {each.superpixels.count} {each.seed}")

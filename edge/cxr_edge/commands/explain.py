@@ -131,7 +131,9 @@ def explain(
             answer = model.predict(path)
             if answer.refusal:
                 write_dicom(answer, path)
-            explanation = model.explainer.explain(answer, method=method, target=target, cam=cam, lime=lime_options)
+            explanation = model.explainer.explain(
+                answer, method=method, target=target, cam=cam, lime=lime_options, hiding=True
+            )
             write_explanation(explanation, folder)
         return explanation, folder
 

@@ -1,5 +1,6 @@
 """``cxr-edge scan``: folders → a journal, tables and a report."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -85,7 +86,6 @@ def scan(
     from cxr_edge.errors import InputError
     from cxr_edge.report import parse_formats, write_reports
     from cxr_edge.results.output import parse_mode
-    from cxr_edge.results.record import RESEARCH_USE
 
     reports = tuple(name for name in parse_formats(formats) if name != "jsonl")  # the journal is always written
     permissions = parse_mode(mode)
@@ -125,6 +125,7 @@ def scan(
         exclude=tuple(exclude or ()),
         output=out,
     )
+    drift: tuple[str, ...] = ()
     if engine == "ray":
         from cxr_edge.scan import cluster
 
@@ -142,7 +143,7 @@ def scan(
         stopped = False
         # The records are Parquet already.
         if others := tuple(name for name in reports if name != "parquet"):
-            write_reports(out, formats=others)
+            drift = write_reports(out, formats=others).drift
     else:
         tally, stopped = local.scan_locally(
             model,
@@ -159,10 +160,9 @@ def scan(
             refresh=partial(write_reports, out, formats=reports) if reports else None,
         )
         if reports and (not stopped or watch):
-            write_reports(out, formats=reports)
-    typer.echo(str(tally))
+            drift = write_reports(out, formats=reports).drift
     without = _name_failures(results)
-    typer.echo(RESEARCH_USE, err=True)
+    _say(str(tally), drift)
     if stopped and not watch:
         typer.echo(printable(f"Stopped; the same command goes on from here: {out}"), err=True)
         raise typer.Exit(130)
@@ -210,6 +210,14 @@ def _watch(discovery: "Discovery", poll: float | None) -> "Arrivals":
     from cxr_edge.scan.watching import watch_for  # needs the watch extra
 
     return lambda _, stop: watch_for(discovery, stop, poll=poll)
+
+
+def _say(counts: str, drift: Sequence[str]) -> None:
+    from cxr_edge.results.record import RESEARCH_USE
+
+    typer.echo(counts)
+    for sentence in (*drift, RESEARCH_USE):
+        typer.echo(printable(sentence), err=True)
 
 
 def _check_watch(*, watch: bool, poll: float | None) -> None:

@@ -16,6 +16,7 @@ from cxr_edge.errors import InputError, OutputError
 from cxr_edge.explanation import CAM_NAMES, Fill, rendering
 from cxr_edge.explanation.explainer import Explanation
 from cxr_edge.explanation.gradcam import SaliencyMap
+from cxr_edge.explanation.hiding import put_to_the_test
 from cxr_edge.explanation.lime import LimeExplanation, SuperpixelExplanation
 from cxr_edge.explanation.lungs import Evidence
 from cxr_edge.explanation.rendering import BgrImage, Line, Panel, to_png
@@ -141,11 +142,9 @@ def draw(explanation: Explanation) -> Iterator[tuple[str, BgrImage]]:
 
 
 def draw_figure(explanation: Explanation, *, archived: bool = False) -> BgrImage:
-    """Draw the original and every map side by side, with a caption: BGR uint8 [height, width, 3].
+    """Draw the original, unless ``archived`` beside it, and every map side by side: BGR uint8 [height, width, 3].
 
-    Args:
-        explanation: What to draw.
-        archived: Whether it lies beside the original, which is left out; the caption is the same on every machine.
+    The caption of an archived figure is the same on every machine, whatever the file is called.
     """
     saliency, superpixels = explanation.saliency, (explanation.lime, explanation.shap)
     picture, factor = rendering.grey_picture(explanation.answer.radiograph, smallest=_PANEL[0], largest=_PANEL[1])
@@ -237,11 +236,12 @@ def _caption(
     headline = f"{prediction.label}: {probability}, {called} (operating point {prediction.operating_point})"
     lines = [Line(headline, "headline"), Line(_source(explanation.answer.radiograph, factor, named=not archived))]
     lines.extend(Line(f"Warning: {warning}", "warning") for warning in explanation.warnings)
-    if explanation.evidence is not None and explanation.evidence.place:
-        lines.append(Line(explanation.evidence.place))
-    if explanation.evidence is not None and explanation.evidence.sentence:
-        key = " White line: the lungs." if saliency is not None else ""
-        lines.append(Line(explanation.evidence.sentence + key))
+    key = " White line: the lungs." if saliency is not None else ""
+    if (evidence := explanation.evidence) is not None:
+        lines.extend(Line(said) for said in (evidence.place, evidence.sentence and evidence.sentence + key) if said)
+    maps = {each.method for each in (saliency, *superpixels) if each is not None}
+    if hidden := [each for each in explanation.hidden if each.by in maps]:
+        lines.append(Line(put_to_the_test(hidden, prediction.probability, say=_probability)))
     if saliency is not None:
         lines.append(Line(_saliency_caption(saliency)))
     lines.extend(Line(_superpixel_caption(each, note)) for each in superpixels if each is not None)

@@ -70,8 +70,14 @@ def grey_picture(radiograph: Radiograph, *, smallest: int, largest: int) -> tupl
     if factor != 1.0:
         size = (max(1, round(width * factor)), max(1, round(height * factor)))
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
-    grey = np.clip(np.rint(pixels.astype(np.float32) * (255.0 / radiograph.maximum)), 0, 255).astype(np.uint8)
-    return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), factor
+    return cv2.cvtColor(grey_levels(pixels, radiograph.maximum), cv2.COLOR_GRAY2BGR), factor
+
+
+def grey_levels(pixels: NDArray[Any], maximum: float) -> NDArray[np.uint8]:
+    """Give values of 0 to ``maximum`` as uint8 levels of 0 to 255, of the same shape."""
+    if pixels.dtype == np.uint8 and maximum == 255:
+        return pixels
+    return np.clip(np.rint(pixels.astype(np.float32) * (255.0 / maximum)), 0, 255).astype(np.uint8)
 
 
 def heat(picture: BgrImage, values: NDArray[np.float32]) -> BgrImage:

@@ -17,7 +17,8 @@ import cv2
 from cxr_edge.api import Model, load
 from cxr_edge.errors import InputError, UsageError
 from cxr_edge.reading.discovery import Discovery
-from cxr_edge.results.index import Engine, Explain, ExplainIf, Index, Parameters, PointRecord, read_description
+from cxr_edge.results.expectation import PointRecord
+from cxr_edge.results.index import Engine, Explain, ExplainIf, Index, Parameters, read_description
 from cxr_edge.results.output import PRIVATE
 from cxr_edge.results.schema import BundleRecord
 from cxr_edge.runtime.machine import check_batch_size, usable_cores

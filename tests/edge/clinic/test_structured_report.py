@@ -92,6 +92,9 @@ def test_the_evidence_in_the_lungs_is_a_measurement_and_a_sentence(answer, expla
     said = list(texts(report_of(answer, explanation=explanation)))
     assert round(explanation.evidence.saliency, 2) in said
     assert {explanation.evidence.place, explanation.evidence.sentence} <= set(said)
+    assert f"{explanation.hidden[0].probability:.4f}" in next(
+        each for each in said if str(each).startswith("Put to the test")
+    )
     assert round(explanation.evidence.saliency, 2) not in list(texts(report_of(answer)))
 
 
