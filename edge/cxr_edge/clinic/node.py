@@ -106,6 +106,10 @@ def run_node(
     try:
         make_output_folder(out, mode)
         received, outbox = make_folder_below(out, RECEIVED), make_folder_below(out, OUTBOX)
+        deliveries = [
+            Delivery(outbox, archive, ae_title=options.ae_title, tls=options.client_tls, say=say)
+            for archive in options.send_to
+        ]
     except OSError as error:
         raise unwritable(out, error) from error
     sink = ResultSink(outbox, model, parameters, options=results, mode=mode)
@@ -117,11 +121,16 @@ def run_node(
         tls=options.server_tls,
         say=say,
     )
-    deliveries = [
-        Delivery(outbox, archive, ae_title=options.ae_title, tls=options.client_tls, say=say)
-        for archive in options.send_to
-    ]
     retention = Retention(out, options.send_to, keep)
+
+    def begin(stop: Event) -> None:
+        port = receiver.start(options.host, options.port)
+        say(f"{options.ae_title} listens at {options.host}:{port}")
+        for delivery in deliveries:
+            delivery.start()
+        if ready is not None:
+            ready(port, stop)
+
     scan = partial(
         scan_locally,
         model,
@@ -133,23 +142,17 @@ def run_node(
         sinks=(sink,),
         mode=mode,
         skip_bad=skip_bad,
-        arrivals=partial(_arrivals, receiver, retention),
+        arrivals=partial(_arrivals, receiver, retention, begin),
         refresh=partial(_write_reports, out, sink),
     )
     with stopped_by_signals() as stop, _faults_named():
-        port = receiver.start(options.host, options.port)
-        say(f"{options.ae_title} listens at {options.host}:{port}")
-        for delivery in deliveries:
-            delivery.start()
-        if ready is not None:
-            ready(port, stop)
         try:
             _answer(scan, stop)
         finally:
             receiver.stop()
             for delivery in deliveries:
                 delivery.stop()
-            for delivery in deliveries:
+            for delivery in filter(Delivery.is_alive, deliveries):
                 delivery.join(_GRACE)
     if (out / JOURNAL).exists():
         for sentence in _write_reports(out, sink).drift:
@@ -192,9 +195,14 @@ def _write_reports(out: Path, sink: ResultSink) -> Written:
 
 
 def _arrivals(
-    receiver: Receiver, retention: Retention, index: Index, stop: Event
+    receiver: Receiver, retention: Retention, begin: Callable[[Event], object], index: Index, stop: Event
 ) -> Iterator[Path | InputError | None]:
-    """Give what has no answer yet, then what arrives; a name stands for a content, so that no file is read again."""
+    """Give what has no answer yet, then what arrives; a name stands for a content, so that no file is read again.
+
+    Nothing is received or sent before the engine has the folder for itself.
+    """
+    if not receiver.listens:
+        begin(stop)
     for path in sorted(receiver.folder.glob("*.dcm")):
         state = index.state(str(path))
         if not path.name.startswith(".") and (state is None or state.failed):

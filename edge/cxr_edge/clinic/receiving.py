@@ -144,6 +144,11 @@ class Receiver:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return int(server.server_address[1])
 
+    @property
+    def listens(self) -> bool:
+        """Whether it was started."""
+        return self._server is not None
+
     def stop(self) -> None:
         """Listen no longer, and break off what is being sent: it was not confirmed, and will be sent again."""
         if self._server is not None:

@@ -384,6 +384,15 @@ def test_options_that_cannot_be(tiny_bundle, tmp_path):
     assert "cannot listen" in str(result.exception)
 
 
+def test_a_second_node_in_the_same_folder_does_nothing(tiny_bundle, tmp_path):
+    with start(tmp_path, tiny_bundle):
+        command = ["node", "--out", str(tmp_path / "out"), "--accept", "any", "--port", "0", "--provider", "cpu"]
+        result = CliRunner().invoke(app, [*command, "--explain", "none", "--bundle", str(tiny_bundle)])
+    assert isinstance(result.exception, UsageError)
+    assert "another scan is writing here" in str(result.exception)
+    assert "listens at" not in result.stderr
+
+
 def test_the_documents_say_what_is_so(tmp_path):
     docs = Path(__file__).parents[3] / "docs"
     assert IMPLEMENTATION in (docs / "dicom-conformance.md").read_text("utf-8")
