@@ -15,6 +15,7 @@ from cxr_edge import __version__
 from cxr_edge.commands.bench import bench
 from cxr_edge.commands.doctor import doctor, verify
 from cxr_edge.commands.explain import explain
+from cxr_edge.commands.node import node
 from cxr_edge.commands.predict import predict
 from cxr_edge.commands.report import report, schema
 from cxr_edge.commands.scan import scan
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.command()(predict)
 app.command()(explain)
 app.command()(scan)
+app.command()(node)
 app.command()(report)
 app.command()(view)
 app.command()(bench)

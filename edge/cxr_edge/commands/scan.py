@@ -1,9 +1,8 @@
 """``cxr-edge scan``: folders → a journal, tables and a report."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,8 +12,9 @@ from cxr_edge.text import printable
 if TYPE_CHECKING:
     from cxr_edge.api import Model
     from cxr_edge.clinic.results import ResultSink
+    from cxr_edge.reading.discovery import Discovery
     from cxr_edge.results.index import Parameters
-    from cxr_edge.runtime.providers import Provider
+    from cxr_edge.scan.local import Arrivals
 
 
 def scan(
@@ -93,53 +93,28 @@ def scan(
     _check_out(out, inputs)
     options.check_clinic(dicom_out, report=sr, gsps=gsps)
 
-    from cxr_edge.api import load
     from cxr_edge.reading.discovery import Discovery
-    from cxr_edge.results.index import Parameters, read_description
-    from cxr_edge.results.schema import BundleRecord
     from cxr_edge.runtime.machine import usable_cores
     from cxr_edge.scan import local
 
     _check_engine(engine, address=ray_address, local_only=watch or annotated or dicom_out is not None)
     if engine == "local":
         local.check_load(workers or usable_cores(), batch_size or 1)
-    # What was left open when the folder was begun stays what it was then: its records are of one kind.
-    before = None
-    if "auto" in {provider, precision}:
-        with suppress(OSError):  # whatever is the matter with the folder is said where it is opened
-            before = read_description(out)
-    model = load(
-        bundle,
-        provider=cast("Provider", before.asked.provider) if before and provider == "auto" else provider,
-        threads=1,
-        precision=before.asked.precision if before and precision == "auto" else precision,
-        exact_labels=before.asked.exact_labels if before and precision == "auto" else None,
-        use="scan",
+    model, parameters = local.load_for_scan(
+        out,
+        engine=engine,
+        bundle=bundle,
+        provider=provider,
+        precision=precision,
         operating_point=operating_point,
         unsure=not no_unsure,
         prevalence=prevalence,
         test_time_augmentation=test_time_augmentation,
         gate=not no_gate,
-        spinning=not watch,  # a program that waits for files must not keep the machine busy
-    )
-    session = model.classifier.session
-    parameters = Parameters(
-        engine=engine,
-        bundle=BundleRecord(**model.bundle.to_json()),
-        provider=session.provider,
-        precision=model.classifier.precision,
-        exact_labels=model.classifier.exact_labels,
-        operating_point=model.classifier.rule.operating_point,
-        unsure=not no_unsure,
-        prevalence=prevalence,
-        gate=model.classifier.gate is not None,
-        batch_size=batch_size
-        or (before and before.asked.batch_size)
-        or model.batch_size
-        or _batch_size(session.provider, model.classifier.precision),
+        batch_size=batch_size,
         explain=explain,
         explain_if=explain_if,
-        test_time_augmentation=test_time_augmentation,
+        waiting=watch,
     )
     out = out.absolute()
     results = _result_sink(dicom_out, model, parameters, report=sr, gsps=gsps, mode=permissions)
@@ -181,8 +156,7 @@ def scan(
             sinks=results,
             mode=permissions,
             skip_bad=skip_bad,
-            watch=watch,
-            poll=poll,
+            arrivals=_watch(discovery, poll) if watch else None,
             refresh=partial(write_reports, out, formats=reports) if reports else None,
         )
         if reports and (not stopped or watch):
@@ -240,6 +214,12 @@ def _say(counts: str, drift: Sequence[str]) -> None:
         typer.echo(printable(sentence), err=True)
 
 
+def _watch(discovery: "Discovery", poll: float | None) -> "Arrivals":
+    from cxr_edge.scan.watching import watch_for  # needs the watch extra
+
+    return lambda _, stop: watch_for(discovery, stop, poll=poll)
+
+
 def _check_watch(*, watch: bool, poll: float | None) -> None:
     from importlib.util import find_spec
 
@@ -259,8 +239,3 @@ def _check_out(out: Path, inputs: list[Path]) -> None:
     if out.exists() and any(path.exists() and out.samefile(path) for path in inputs):
         problem = f"--out {out} is an input: results would lie among radiographs"
         raise UsageError(problem, cure="take another folder")
-
-
-def _batch_size(provider: str, precision: str) -> int:
-    """Give what is quickest: int8 convolutions gain from company, float32 ones on one core do not."""
-    return 16 if provider in {"cuda", "directml"} else 4 if precision == "int8" else 1

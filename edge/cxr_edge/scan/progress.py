@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Self
@@ -112,7 +113,7 @@ def counting(discovery: Discovery, stop: Event) -> Iterator[Expected]:
 
 
 class ProgressDisplay:
-    """A bar on a terminal, elsewhere a line every half minute.
+    """A bar on a terminal, elsewhere a line every half minute in which there was something new.
 
     Args:
         positive: The label that is counted by name.
@@ -123,6 +124,7 @@ class ProgressDisplay:
         self._positive = positive
         self._expected = expected or Expected()
         self._start = self._said = time.monotonic()
+        self._told = Tally()
         columns = (TextColumn(f"{{task.fields[{name}]}}") for name in ("rate", "left", "found"))
         self._bar = Progress(
             MofNCompleteColumn(), BarColumn(), *columns, console=Console(file=sys.stderr), refresh_per_second=4
@@ -150,8 +152,8 @@ class ProgressDisplay:
         )
         if self._terminal:
             self._bar.update(self._task, completed=tally.total, total=total, rate=rate, left=left, found=found)
-        elif now - self._said >= _EVERY:
-            self._said = now
+        elif now - self._said >= _EVERY and tally != self._told:
+            self._said, self._told = now, deepcopy(tally)
             of = "" if total is None else f" of {total}" + (f", {left} left" if left else "")
             sys.stderr.write(f"{tally.total}{of}, {rate}, {found}\n")
 
