@@ -13,6 +13,7 @@ import typer
 
 from cxr_edge import __version__
 from cxr_edge.commands.bench import bench
+from cxr_edge.commands.command import Command
 from cxr_edge.commands.doctor import doctor, verify
 from cxr_edge.commands.explain import explain
 from cxr_edge.commands.predict import predict
@@ -33,16 +34,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(predict)
-app.command()(explain)
-app.command()(scan)
-app.command()(report)
-app.command()(view)
-app.command()(bench)
-app.command()(tune)
-app.command()(verify)
-app.command()(doctor)
-app.command()(schema)
+
+for command in (predict, explain, scan, report, view, bench, tune, verify, doctor, schema):
+    app.command(cls=Command)(command)
 
 
 def _version(asked: bool) -> None:  # Typer's callbacks take their value by position

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from cxr_edge.commands import options
-from cxr_edge.text import printable
+from cxr_edge.text import printable, say
 
 if TYPE_CHECKING:
     from cxr_edge.runtime.providers import Provider
@@ -181,9 +181,9 @@ def scan(
         if reports and (not stopped or watch):
             write_reports(out, formats=reports)
     typer.echo(str(tally))
-    typer.echo(RESEARCH_USE, err=True)
+    say(RESEARCH_USE)
     if stopped and not watch:
-        typer.echo(printable(f"Stopped; the same command goes on from here: {out}"), err=True)
+        say(printable(f"Stopped; the same command goes on from here: {out}"), "warning")
         raise typer.Exit(130)
     if not tally.total and not watch:
         raise InputError("no images found; expected JPEG, PNG, TIFF, BMP or DICOM files", kind="no-images")
