@@ -14,6 +14,7 @@ import typer
 from cxr_edge import __version__
 from cxr_edge.commands.bench import bench
 from cxr_edge.commands.command import Command
+from cxr_edge.commands.completion import completion
 from cxr_edge.commands.doctor import doctor, verify
 from cxr_edge.commands.explain import explain
 from cxr_edge.commands.predict import predict
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (predict, explain, scan, report, view, bench, tune, verify, doctor, schema):
+for command in (predict, explain, scan, report, view, bench, tune, verify, doctor, schema, completion):
     app.command(cls=Command)(command)
 
 
