@@ -70,13 +70,20 @@ def test_zsh_completes(typed, tmp_path):
     # A shell in a shell: completion only runs where somebody types.
     (tmp_path / "_cxr-edge").write_bytes((FOLDER / FILES["zsh"]).read_bytes())
     program = f"""zmodload zsh/zpty
+wait_for() {{
+  for _ in {{1..300}}; do
+    while zpty -rt inner part; do said+=$part; done
+    [[ $said == *$1* ]] && return
+    sleep 0.1
+  done
+}}
 zpty -b inner zsh -f -i
-zpty -w inner "PROMPT=; fpath=({tmp_path} \\$fpath)"
-zpty -w inner "autoload -Uz compinit; compinit -u -d {tmp_path}/dump; print re''ady"
-while zpty -r inner line; do [[ $line == *ready* ]] && break; done
+zpty -w inner "fpath=({tmp_path} \\$fpath); autoload -Uz compinit; compinit -u -d {tmp_path}/dump; PROMPT='re''ady>'"
+wait_for 'ready>'
+said=
 zpty -w -n inner $'{typed}\\t'
-sleep 2
-while zpty -rt inner line; do print -r -- "$line"; done
+wait_for '{max(ASKED[typed])}'
+print -r -- "$said"
 zpty -d inner"""
     said = told(needed("zsh"), "-f", "-c", program)
     for each in ASKED[typed]:
