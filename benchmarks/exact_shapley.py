@@ -8,19 +8,33 @@ table says, of these scores. Error: the sum of squared errors, as a share of the
 is its KernelExplainer, asked for that many evaluations in all; the Leverage SHAP row is the weighted regression of that
 paper on our coalitions (Musco and Witter 2025, algorithm 1, drawn by size instead of by coin). What LIME's reference
 mode computes is what `lime` computes (tests/edge/explanation/test_lime_reference.py), so it stands in for it; it is
-held to its own fit of all coalitions.
+held to its own fit of all coalitions. Captum is asked for one coalition after the other.
+
+With --many N, N radiographs of about 30 superpixels come after these: there are too many coalitions of them, and
+65,536, drawn by size, stand in for the exact answer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
+from math import comb
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common import Image, inputs_of, mean_interval, model_for, parser, table
 from cxr_edge import Model
-from cxr_edge.explanation.lime.perturbations import FoldedBlocks, Masks, Perturber, exhaustive, fit_ridge, independent
+from cxr_edge.explanation.lime.perturbations import (
+    FoldedBlocks,
+    Masks,
+    Perturber,
+    exhaustive,
+    fit_ridge,
+    independent,
+    kernel_weights,
+)
 from cxr_edge.explanation.lime.sampling import Scorer
 from cxr_edge.explanation.lime.surrogate import Estimate, Surrogate, reach
 from cxr_edge.explanation.shapley.surrogate import Coalitions, Regression, ShapleySurrogate, exact_shapley
@@ -30,27 +44,64 @@ Floats = NDArray[np.float64]
 TOP = 3
 
 
+class Game(Protocol):
+    """A radiograph whose superpixels are shown or hidden.
+
+    Attributes:
+        shares: From `reach`: [d, places].
+    """
+
+    shares: Floats
+
+    def both(self, masks: Masks) -> tuple[Floats, Floats]:
+        """The log-odds of coalitions [n, d] and what each place of the features contributed: [n], [n, places]."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
-class Game:
-    """All coalitions of one radiograph.
+class Known:
+    """A radiograph of which all coalitions were scored.
 
     Attributes:
         scores: Log-odds by the coalition's number, whose bits say which superpixels are shown: [2^d].
         contributions: What each place of the features contributed: [2^d, places].
-        shares: From `reach`.
+        shares: See `Game`.
     """
 
     scores: Floats
     contributions: Floats
     shares: Floats
 
-    def numbers(self, masks: Masks) -> NDArray[np.int64]:
-        """Which coalitions these are."""
-        return masks.astype(np.int64) @ (1 << np.arange(masks.shape[1]))
+    def both(self, masks: Masks) -> tuple[Floats, Floats]:
+        """See `Game`."""
+        numbers = masks.astype(np.int64) @ (1 << np.arange(masks.shape[1]))
+        return self.scores[numbers], self.contributions[numbers]
 
-    def ask(self, masks: NDArray[np.floating]) -> Floats:
-        """The log-odds of any coalitions [n, d]."""
-        return self.scores[self.numbers(np.rint(masks).astype(np.uint8))]
+
+class Scored:
+    """A radiograph whose coalitions are scored when they are asked for."""
+
+    def __init__(self, model: Model, image: Image, regions: Superpixels) -> None:
+        features = model.bundle.manifest.features
+        self.shares = reach(regions, features.height, features.width)
+        self._scorer = Scorer(model.classifier, model.explainer.gradcam, Perturber(image, regions))
+
+    def both(self, masks: Masks) -> tuple[Floats, Floats]:
+        """See `Game`."""
+        kept = _Kept()
+        self._scorer.feed(masks, kept)  # type: ignore[arg-type]
+        return np.concatenate(kept.scores), np.concatenate(kept.contributions)
+
+
+def ask(game: Game, masks: NDArray[np.floating]) -> Floats:
+    """The log-odds of any coalitions [n, d], as packages give them."""
+    return game.both(np.rint(masks).astype(np.uint8))[0]
+
+
+def ends(game: Game) -> tuple[float, float]:
+    """The log-odds with everything hidden, and with everything shown."""
+    none, whole = ask(game, np.outer([0.0, 1.0], np.ones(len(game.shares))))
+    return float(none), float(whole)
 
 
 class _Kept:
@@ -66,40 +117,37 @@ class _Kept:
         self.contributions.append(contributions)
 
 
-def play(model: Model, image: Image, regions: Superpixels) -> Game:
+def play(model: Model, image: Image, regions: Superpixels) -> Known:
     """Scores every coalition of a radiograph."""
-    kept = _Kept()
-    masks = exhaustive(regions.count)
+    live, masks = Scored(model, image, regions), exhaustive(regions.count)
     order = np.random.default_rng(0).permutation(len(masks))  # the first batch decides on the linearisation
-    Scorer(model.classifier, model.explainer.gradcam, Perturber(image, regions)).feed(masks[order], kept)  # type: ignore[arg-type]
-    scores, contributions = np.concatenate(kept.scores), np.concatenate(kept.contributions)
-    numbers = masks[order].astype(np.int64) @ (1 << np.arange(regions.count))
-    features = model.bundle.manifest.features
-    places = np.argsort(numbers)
-    return Game(scores[places], contributions[places], reach(regions, features.height, features.width))
+    scores, contributions = live.both(masks[order])
+    places = np.argsort(masks[order].astype(np.int64) @ (1 << np.arange(regions.count)))
+    return Known(scores[places], contributions[places], live.shares)
 
 
 def ours(game: Game, evaluations: int, seed: int) -> Estimate:
     """Our Shapley values."""
-    count = len(game.shares)
-    masks = Coalitions(count, np.random.default_rng(seed)).draw(evaluations)
+    masks = Coalitions(len(game.shares), np.random.default_rng(seed)).draw(evaluations)
     surrogate = ShapleySurrogate(game.shares)
-    numbers = game.numbers(masks)
-    surrogate.add(masks, game.scores[numbers], game.contributions[numbers])
+    surrogate.add(masks, *game.both(masks))
     return surrogate.estimate()
 
 
 def leverage(game: Game, evaluations: int, seed: int) -> Estimate:
     """The regression alone, on the same coalitions."""
-    count = len(game.shares)
-    masks = Coalitions(count, np.random.default_rng(seed)).draw(evaluations)[2:]
-    sizes = masks[::2].sum(axis=1).astype(int)
+    masks = Coalitions(len(game.shares), np.random.default_rng(seed)).draw(evaluations)
+    found = by_size(masks, game.both(masks)[0])
+    return Estimate(found.values, found.noise, np.nan, np.nan, evaluations)
+
+
+def by_size(masks: Masks, scores: Floats) -> Regression:
+    """The regression on coalitions that were drawn by size, the whole picture and the hidden one first."""
+    count, pairs = masks.shape[1], masks[2::2]
+    sizes = pairs.sum(axis=1).astype(int)
     alike = np.minimum(sizes, count - sizes)
     weights = 1 / (sizes * (count - sizes) * np.bincount(alike)[alike])
-    odd = (game.ask(masks[::2]) - game.ask(masks[1::2])) / 2
-    whole = float(game.scores[-1] - game.scores[0])
-    found = Regression.fit(masks[::2] * 2.0 - 1, odd, weights, whole)
-    return Estimate(found.values, found.noise, float(game.scores[0]), np.nan, evaluations)
+    return Regression.fit(pairs * 2.0 - 1, (scores[2::2] - scores[3::2]) / 2, weights, float(scores[0] - scores[1]))
 
 
 def package_shap(game: Game, evaluations: int, seed: int) -> Estimate:
@@ -108,64 +156,114 @@ def package_shap(game: Game, evaluations: int, seed: int) -> Estimate:
 
     count = len(game.shares)
     np.random.seed(seed)  # noqa: NPY002  # the package draws from the legacy generator
-    explainer = shap.KernelExplainer(game.ask, np.zeros((1, count)))
+    explainer = shap.KernelExplainer(partial(ask, game), np.zeros((1, count)))
     values = explainer.shap_values(np.ones((1, count)), nsamples=evaluations - 2, l1_reg=False, silent=True)[0]
-    return Estimate(values, np.full(count, np.nan), float(game.scores[0]), np.nan, evaluations)
+    return without_intervals(values, evaluations)
+
+
+def captum_kernel(game: Game, evaluations: int, seed: int) -> Estimate:
+    """Captum's KernelSHAP; it states no intervals."""
+    from captum.attr import KernelShap
+
+    return by_captum(KernelShap, game, evaluations, seed, n_samples=evaluations - 2)
+
+
+def captum_permutations(game: Game, evaluations: int, seed: int) -> Estimate:
+    """Captum's sampling of permutations, as many whole ones as there are evaluations for; it states no intervals."""
+    from captum.attr import ShapleyValueSampling
+
+    count = max(1, (evaluations - 1) // len(game.shares))
+    return by_captum(ShapleyValueSampling, game, evaluations, seed, n_samples=count)
+
+
+def by_captum(kind: Any, game: Game, evaluations: int, seed: int, **options: int) -> Estimate:
+    """What one of Captum's methods attributes to each superpixel; it asks one coalition at a time."""
+    import torch
+
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    count = len(game.shares)
+    shown, hidden = torch.ones(1, count), torch.zeros(1, count)
+    explain = kind(lambda rows: torch.tensor(ask(game, rows.numpy()))).attribute
+    values = explain(shown, baselines=hidden, **options).numpy()[0]
+    return without_intervals(np.asarray(values, np.float64), evaluations)
+
+
+def without_intervals(values: Floats, evaluations: int) -> Estimate:
+    """An estimate that says nothing of its error."""
+    return Estimate(values, np.full(len(values), np.nan), np.nan, np.nan, evaluations)
 
 
 def lime_fast(game: Game, evaluations: int, seed: int) -> Estimate:
     """LIME's fast mode."""
     masks = FoldedBlocks(len(game.shares), np.random.default_rng(seed)).draw(evaluations)
     surrogate = Surrogate(game.shares)
-    numbers = game.numbers(masks)
-    surrogate.add(masks, game.scores[numbers], game.contributions[numbers])
+    surrogate.add(masks, *game.both(masks))
     return surrogate.estimate()
 
 
 def lime_reference(game: Game, evaluations: int, seed: int) -> Estimate:
     """What `lime` computes, on the log-odds."""
     masks = independent(len(game.shares), evaluations, np.random.RandomState(seed))
-    return fit_ridge(masks, game.ask(masks))
+    return fit_ridge(masks, ask(game, masks))
 
 
-def exact_fits(game: Game) -> tuple[Floats, Floats, Floats]:
+def exact_fits(game: Known) -> tuple[Floats, Floats, Floats]:
     """Exact Shapley values, the exact linear fit with equal weights, and the one with the kernel of `lime`."""
     masks = exhaustive(len(game.shares))
-    scores = game.ask(masks)
-    return exact_shapley(scores), (2 * masks - 1.0).T @ scores / len(scores) * 2, fit_ridge(masks, scores).coefficients
+    scores = ask(game, masks)
+    return (
+        exact_shapley(scores),
+        (2 * masks - 1.0).T @ scores / len(scores) * 2,
+        fit_ridge(masks, scores).coefficients,
+    )
 
 
-def main() -> None:
-    """Measure and print."""
-    options = parser(__doc__)
-    options.number("--radiographs", 12, quick=1)
-    options.number("--seeds", 6, quick=2)
-    options.number("--superpixels", 12, quick=7)
-    options.add_argument("--evaluations", type=int, nargs="+", default=None)
-    arguments = options.read()
-    model = model_for(arguments)
-    steps = arguments.evaluations or ([32, 64] if arguments.quick else [64, 112, 128, 256, 1000])
-    methods: dict[str, tuple[Callable[[Game, int, int], Estimate], int]] = {"SHAP, ours": (ours, 0)}
-    methods["Leverage SHAP, regression"] = (leverage, 0)
-    if find_spec("shap") is not None:
-        methods["`shap` KernelExplainer"] = (package_shap, 0)
-    methods |= {"LIME, ours": (lime_fast, 1), "`lime`": (lime_reference, 2)}
+def converged_fits(game: Game, samples: int) -> tuple[Floats, Floats, Floats]:
+    """The same three from a sample of the coalitions."""
+    count = len(game.shares)
+    masks = Coalitions(count, np.random.default_rng(12345)).draw(samples)
+    scores = game.both(masks)[0]
+    sizes = masks.sum(axis=1).astype(int)
+    drawn = np.bincount(sizes, minlength=count + 1)
+    alike = np.array([comb(count, int(size)) for size in sizes], np.float64) / drawn[sizes]  # to weigh all the same
+    return (
+        by_size(masks, scores).values,
+        *(linear(masks, scores, alike * each) for each in (1.0, kernel_weights(masks))),
+    )
+
+
+def linear(masks: Masks, scores: Floats, weights: Floats) -> Floats:
+    """The weighted linear fit's slopes."""
+    root = np.sqrt(weights / weights.sum())
+    design = np.column_stack([masks, np.ones(len(masks))]) * root[:, None]
+    return np.asarray(np.linalg.lstsq(design, scores * root)[0][:-1], np.float64)
+
+
+METHODS: dict[str, tuple[Callable[[Game, int, int], Estimate], int, str | None]] = {
+    "SHAP, ours": (ours, 0, None),
+    "Leverage SHAP, regression": (leverage, 0, None),
+    "`shap` KernelExplainer": (package_shap, 0, "shap"),
+    "Captum KernelShap": (captum_kernel, 0, "captum"),
+    "Captum ShapleyValueSampling": (captum_permutations, 0, "captum"),
+    "LIME, ours": (lime_fast, 1, None),
+    "`lime`": (lime_reference, 2, None),
+}
+"""By name: what estimates, which of the fits it is held to, and the package that it needs."""
+
+
+def compare(games: Iterator[tuple[Game, tuple[Floats, ...]]], steps: list[int], seeds: int, what: str) -> None:
+    """Have every method estimate every game, and print a table of how far it is off."""
     found: dict[tuple[str, int], list[list[float]]] = {}
-    images = inputs_of(arguments.data.spread(arguments.radiographs))
-    for number, image in enumerate(images):
-        regions = next(
-            each
-            for count in range(arguments.superpixels, 0, -1)
-            if (each := segment(image, count=count)).count <= arguments.superpixels
-        )
-        game = play(model, image, regions)
-        truths = exact_fits(game)
-        for name, (run, which) in methods.items():
-            truth = truths[which]
+    count = 0
+    for count, (game, truths) in enumerate(games, start=1):
+        for name, (run, which, needs) in METHODS.items():
+            if needs and find_spec(needs) is None:
+                continue
             for evaluations in steps:
-                runs = [_judged(run(game, evaluations, seed), truth) for seed in range(arguments.seeds)]
+                runs = [_judged(run(game, evaluations, seed), truths[which]) for seed in range(seeds)]
                 found.setdefault((name, evaluations), []).append(np.mean(runs, axis=0).tolist())
-        print(f"radiograph {number + 1} of {len(images)} done", flush=True)
+        print(f"{what}: radiograph {count} done", flush=True)
     rows = []
     for (name, evaluations), values in found.items():
         errors, tops, holding = np.array(values).T
@@ -174,7 +272,38 @@ def main() -> None:
         holds = "" if np.isnan(holding).all() else f"{np.mean(holding):.1%}"
         rows.append([name, str(evaluations), f"{mean:.4f}{interval}", f"{np.mean(tops):.2f}", holds])
     table(["method", "evaluations", "error (less is better)", f"top {TOP} found", "95 % intervals that hold"], rows)
-    print(f"{len(images)} test radiographs, {arguments.seeds} seeds, 95 % bootstrap intervals by radiograph")
+    print(f"{what}: {count} test radiographs, {seeds} seeds, 95 % bootstrap intervals by radiograph\n")
+
+
+def main() -> None:
+    """Measure and print."""
+    options = parser(__doc__)
+    options.number("--radiographs", 12, quick=1)
+    options.number("--seeds", 6, quick=2)
+    options.number("--superpixels", 12, quick=7)
+    options.number("--many", 0, quick=1, help="radiographs of about 30 superpixels")
+    options.number("--samples", 65536, quick=128, help="that stand in for the exact answer there")
+    options.add_argument("--evaluations", type=int, nargs="+", default=None)
+    arguments = options.read()
+    model = model_for(arguments)
+    steps = arguments.evaluations or ([32, 64] if arguments.quick else [64, 112, 128, 256, 1000])
+
+    def few() -> Iterator[tuple[Game, tuple[Floats, ...]]]:
+        for image in inputs_of(arguments.data.spread(arguments.radiographs)):
+            sizes = range(arguments.superpixels, 0, -1)
+            cut = (segment(image, count=count) for count in sizes)
+            game = play(model, image, next(each for each in cut if each.count <= arguments.superpixels))
+            yield game, exact_fits(game)
+
+    def many() -> Iterator[tuple[Game, tuple[Floats, ...]]]:
+        for image in inputs_of(arguments.data.spread(arguments.many)):
+            game = Scored(model, image, segment(image))
+            yield game, converged_fits(game, arguments.samples)
+
+    compare(few(), steps, arguments.seeds, f"at most {arguments.superpixels} superpixels, exact")
+    if arguments.many:
+        held = f"about 30 superpixels, {arguments.samples:,} samples"
+        compare(many(), [each for each in steps if each < 1000], min(2, arguments.seeds), held)
 
 
 def _judged(estimate: Estimate, truth: Floats) -> list[float]:

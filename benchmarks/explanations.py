@@ -16,11 +16,11 @@ from pathlib import Path
 from common import ROOT, model_for, parser
 
 PARTS = {
-    "Held to exact answers": ("exact_shapley.py", ()),
+    "Held to exact answers": ("exact_shapley.py", ("--many", "2")),
     "Planted evidence": ("planted_evidence.py", ()),
     "Insertion, deletion, ROAD, randomisation": ("faithfulness.py", ("--reference", "0")),
 }
-PACKAGES = ("onnxruntime", "numpy", "shap", "lime", "opencv-python-headless")
+PACKAGES = ("onnxruntime", "numpy", "shap", "captum", "lime", "opencv-python-headless")
 
 
 def told(script: str) -> str:
@@ -54,7 +54,7 @@ def main() -> None:
     start = time.monotonic()
     parts = []
     for title, (script, more) in PARTS.items():
-        command = [sys.executable, str(Path(__file__).with_name(script)), *given, *more]
+        command = [sys.executable, str(Path(__file__).with_name(script)), *given, *([] if arguments.quick else more)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{script} ended with {done.returncode}; nothing was written")

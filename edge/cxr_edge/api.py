@@ -115,7 +115,7 @@ class Model:
         cam: "CamMethod" = "gradcam",
         lime: "LimeOptions | None" = None,
     ) -> "Explanation":
-        """Answer one radiograph and say where the network looked.
+        """Answer one radiograph, say where the network looked, and what it would say without these places.
 
         Args:
             source: As for `predict`.
@@ -133,7 +133,8 @@ class Model:
             BundleError: The bundle cannot explain.
         """
         self.explainer.check(method=method, target=target, cam=cam)
-        return self.explainer.explain(self.predict(source), method=method, target=target, cam=cam, lime=lime)
+        answer = self.predict(source)
+        return self.explainer.explain(answer, method=method, target=target, cam=cam, lime=lime, hiding=True)
 
     @cached_property
     def explainer(self) -> "Explainer":

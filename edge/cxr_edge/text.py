@@ -14,6 +14,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def plain(text: str) -> str:
+    """Escape all that is no printable ASCII, for what knows no other characters: some fonts, some DICOM objects."""
+    return printable(text).encode("ascii", "backslashreplace").decode("ascii")
+
+
 def say(text: str, level: Level = "info") -> None:
     """Say something beside the results: a record of the logger ``cxr_edge``, which the command line prints.
 

@@ -52,7 +52,7 @@ Meant for radiographs like those it was trained on: {dataset.population}.
 - Recipe: `{json.dumps(training.get("recipe", "not recorded"))}`
 
 ## Measured
-{_metrics(training["metrics"])}{_audit(manifest)}
+{_adapted(training)}{_metrics(training["metrics"])}{_audit(manifest)}
 ## Calibration and operating points
 probability = sigmoid({calibration.scale:.4f} · log-odds + {calibration.bias:.4f}) ({calibration.method}), chosen on
 {calibration.chosen_on}.{_prevalence(manifest)}
@@ -118,6 +118,31 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
             out.append(f"| ECE at a prevalence of {at['prevalence']:.3f} | {at['ece']:.4f} | |")
         out.append("")
     return "\n".join(out)
+
+
+def _adapted(training: Mapping[str, Any]) -> str:
+    """What an adaptation to a hospital brought; the figures of the training below it are those of before."""
+    report = training.get("adapted")
+    if report is None:
+        return ""
+    before, after = report["as_it_is"], report["adapted"]
+    rows = "\n".join(
+        f"| {_NAMES.get(name, name)} | {_estimate(before[name])} | {_estimate(after[name])} |"
+        for name in before
+        if isinstance(before[name], Mapping)
+    )
+    patients = " and ".join(f"{count} {label}" for label, count in report["patients"].items())
+    return f"""### Adapted to a hospital: {report["radiographs"]} radiographs of {patients} patients
+{report["method"]}. Figures below this table are those of version \
+{report["bundle"]["version"]} where it was trained.
+
+| figure | as it was | adapted |
+|---|---|---|
+{rows}
+| ECE | {before["ece"]:.4f} | {after["ece"]:.4f} |
+| log loss | {before["log_loss"]:.4f} | {after["log_loss"]:.4f} |
+
+"""
 
 
 def still_true(manifest: Manifest, audit: Mapping[str, Any]) -> bool:

@@ -111,6 +111,27 @@ def calibrate(
     _say(recalibrate(_open(bundle), calibration).to_json())
 
 
+def adapt(
+    data: Annotated[
+        Path,
+        typer.Option(help="Your radiographs, DICOM too: a folder for each label, or a CSV with file,label[,patient]."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the new bundle.")],
+    from_bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", help="The bundle's folder.", show_default="the one that comes with the package"),
+    ] = None,
+    labels: Annotated[
+        str, typer.Option(metavar="NORMAL,PNEUMONIA", help="What your folders or your CSV call the two.")
+    ] = "NORMAL,PNEUMONIA",
+) -> None:
+    """Fit a bundle's calibration, thresholds and scope to your own hospital, judged on patients left out."""
+    from cxr_export.adapt import adapt as fit_to_hospital
+    from cxr_train.dataset import two_names
+
+    _say(fit_to_hospital(bundle=from_bundle, data=data, out=out, names=two_names(labels)))
+
+
 @app.command()
 def gate(
     bundle: BundleFolder,

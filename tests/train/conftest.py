@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 DATA = Path(__file__).parents[1] / "data"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def kermany():
     return DATA / "kermany"
 

@@ -125,3 +125,44 @@ def test_a_bundle_that_states_neither_split_nor_seed_is_refused(tiny_bundle, ker
     with pytest.raises(UsageError, match="stores no split"):
         cxr_train("calibrate", "--bundle", tiny_bundle, "--data", kermany, "--out", tmp_path / "calibration.json")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory, kermany):
+    """Two runs, each of which holds out the half of the patients that the other one learned from."""
+    runs = []
+    for number in (1, 2):
+        out = tmp_path_factory.mktemp("folds") / str(number)
+        small = ("--arch", "small-cnn", "--epochs", 1, "--fold", f"{number}/2")
+        cxr_train("fit", "--data", kermany, "--out", out, *small)
+        runs.append(out)
+    return runs
+
+
+def test_thresholds_come_from_all_training_patients_each_answered_by_the_network_that_did_not_know_it(
+    own, folds, kermany
+):
+    pool = find_samples(kermany, ["train", "val"])
+    sides = [{each.path for each in Split.read(run / "split.json").sides(pool).held_out} for run in folds]
+    assert not sides[0] & sides[1]
+    alone = read_json(own / "calibration.json")
+    cxr_train("calibrate", "--run", own, "--data", kermany, "--folds", folds[0], "--folds", folds[1])
+    chosen = read_json(own / "calibration.json")
+    assert chosen["calibration"] == alone["calibration"]
+    point = chosen["operating_points"]["points"][chosen["operating_points"]["default"]]
+    assert point["chosen_on"].startswith(f"{len(sides[0] | sides[1])} radiographs of ")
+    assert sum(point["guarantee"]["patients"].values()) == len({each.patient for each in pool})
+
+
+def test_a_missing_or_a_foreign_fold_is_refused(own, folds, kermany):
+    with pytest.raises(UsageError, match="one run of cxr-train fit --fold K/N for every K"):
+        cxr_train("calibrate", "--run", own, "--data", kermany, "--folds", folds[0])
+    with pytest.raises(UsageError, match="one run of cxr-train fit --fold K/N for every K"):
+        cxr_train("calibrate", "--run", own, "--data", kermany, "--folds", folds[0], "--folds", own)
+
+
+@pytest.mark.parametrize("text", ["0/5", "6/5", "1/1", "one", "1/"])
+def test_a_fold_that_makes_no_sense_is_refused(kermany, tmp_path, text):
+    with pytest.raises(UsageError, match="expected K/N"):
+        cxr_train("fit", "--data", kermany, "--out", tmp_path / "run", "--fold", text)
+    assert not (tmp_path / "run").exists()

@@ -55,6 +55,14 @@ def test_the_seed_decides(pool):
     assert Split.of(pool, seed=1).held_out != Split.of(pool, seed=2).held_out
 
 
+def test_every_patient_is_held_out_in_one_of_the_folds_each_with_its_share_of_every_family(pool):
+    folds = [Split.fold(pool, number, 5, seed=1).sides(pool) for number in range(1, 6)]
+    assert sorted(s.path for fold in folds for s in fold.held_out) == sorted(s.path for s in pool)
+    for fold in folds:
+        assert count_samples(fold.held_out) == {"NORMAL": 8, "PNEUMONIA": 8, "patients": 8}
+        assert not {s.patient for s in fold.learned} & {s.patient for s in fold.held_out}
+
+
 def test_copies_join_patients_through_others():
     # a and b share one image, b and c another: all three are one child, whatever order the files come in
     names = ["IM-0001-0001.jpeg", "IM-0002-0001.jpeg", "IM-0002-0002.jpeg", "IM-0003-0001.jpeg", "IM-0004-0001.jpeg"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,9 @@ def fit_calibration(
 ) -> Calibration:
     """Scale and bias with the least log loss (Platt 2000); of several variants, those of the least certain one.
 
+    Each label is believed as far as Platt's prior for unseen cases (section 2.2) has it, or a few radiographs that a
+    threshold separates would make the network infinitely sure.
+
     Other hospitals' habits are not known beforehand, but they will hardly make the network surer than it is of the
     variant that suits it least (the worst case over groups, Sagawa et al. 2020).
 
@@ -51,9 +55,12 @@ def fit_calibration(
     share = float(labels.mean())
     prevalence = share if prevalence is None else prevalence
     weights = np.where(labels == 1, prevalence / share, (1 - prevalence) / (1 - share))
+    positives, others = int(labels.sum()), int((1 - labels).sum())
+    believed = np.where(labels == 1, (positives + 1) / (positives + 2), 1 / (others + 2))
+    both, weights = np.repeat([1, 0], len(labels)), np.concatenate([weights * believed, weights * (1 - believed)])
     fitted = []
     for variant in np.atleast_2d(np.asarray(logodds, np.float64)):
-        model = LogisticRegression(C=np.inf, max_iter=1000).fit(variant[:, None], labels, sample_weight=weights)
+        model = LogisticRegression(C=np.inf, max_iter=1000).fit(np.tile(variant, 2)[:, None], both, weights)
         fitted.append((float(model.coef_[0, 0]), float(model.intercept_[0])))
     scale, bias = min(fitted)
     if scale < SMALLEST_SCALE:
@@ -124,13 +131,41 @@ def operating_points(
     return {"default": next(iter(points)), "points": points}
 
 
-def choose(score: Callable[[NDArray[np.uint8]], NDArray[np.float32]], images: Images) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class OutOfFold:
+    """What networks of the same recipe say of patients whom they did not learn from, every patient once.
+
+    Attributes:
+        probability: float64 [N], each calibrated as the network that said it.
+        labels: int32 [N].
+        patients: Who each radiograph shows.
+    """
+
+    probability: Floats
+    labels: NDArray[np.int32]
+    patients: tuple[str, ...]
+
+    @classmethod
+    def joined(cls, parts: Sequence[OutOfFold]) -> OutOfFold:
+        """Puts the parts of several networks together."""
+        return cls(
+            np.concatenate([each.probability for each in parts]),
+            np.concatenate([each.labels for each in parts]),
+            tuple(patient for each in parts for patient in each.patients),
+        )
+
+
+def choose(
+    score: Callable[[NDArray[np.uint8]], NDArray[np.float32]], images: Images, *, folds: OutOfFold | None = None
+) -> dict[str, Any]:
     """Chooses the calibration and the operating points of any network.
 
     Args:
         score: Images uint8 [N, H, W] → uncalibrated log-odds [N].
         images: Radiographs of patients that it did not learn from; perturbed copies are made of them for the
             calibration alone.
+        folds: Answers to all training patients, which the thresholds are chosen on (Barber et al. 2021, section 1.2);
+            None chooses them on ``images``.
 
     Returns:
         ``calibration`` and ``operating_points``, in the manifest's form.
@@ -139,7 +174,14 @@ def choose(score: Callable[[NDArray[np.uint8]], NDArray[np.float32]], images: Im
     chosen_on = f"{len(images.samples)} radiographs of {len(set(images.patients))} held-out training patients"
     copies = f", and {len(scores) - 1} perturbed copies of each"
     calibration = fit_calibration(scores, images.labels, chosen_on=chosen_on + copies)
-    points = operating_points(calibrated(calibration, scores[0]), images.labels, images.patients, chosen_on=chosen_on)
+    if folds is None:
+        folds = OutOfFold(calibrated(calibration, scores[0]), images.labels, tuple(images.patients))
+    else:
+        chosen_on = (
+            f"{len(folds.labels)} radiographs of {len(set(folds.patients))} training patients, each answered by a"
+            " network of the same recipe that did not learn from the patient"
+        )
+    points = operating_points(folds.probability, folds.labels, folds.patients, chosen_on=chosen_on)
     return {"calibration": calibration.to_json(), "operating_points": points}
 
 

@@ -1,8 +1,9 @@
-"""``cxr-train``: fit, network, calibrate, evaluate, audit, site and lungs."""
+"""``cxr-train``: fit, network, calibrate, evaluate, audit, site, lungs, and with the export package adapt."""
 
 from __future__ import annotations
 
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,10 @@ def fit(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     seed: Annotated[int, typer.Option(help="Decides the held-out patients, the order and every variation.")] = 0,
+    fold: Annotated[
+        str | None,
+        typer.Option(metavar="K/N", help="Hold out the K-th of N equal parts of the patients, for calibrate --folds."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last finished epoch of --out.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Start anew in an --out that already holds a run.")] = False,
 ) -> None:
@@ -44,9 +49,21 @@ def fit(
         masks=masks,
         epochs=epochs,
         seed=seed,
+        fold=_fold(fold),
         resume=resume,
         force=force,
     )
+
+
+def _fold(text: str | None) -> tuple[int, int] | None:
+    from cxr_edge.errors import UsageError
+
+    if text is None:
+        return None
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) and int(of) > 1):
+        raise UsageError(f"fold {text!r}; expected K/N, such as 1/5")
+    return int(number), int(of)
 
 
 @app.command()
@@ -68,6 +85,12 @@ def calibrate(
     run: Annotated[Path | None, typer.Option(help="A folder written by cxr-train fit.")] = None,
     bundle: Annotated[Path | None, typer.Option(help="A bundle, where the run is not at hand; needs --out.")] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file to write for cxr-export calibrate.")] = None,
+    folds: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A folder written by cxr-train fit --fold K/N, once for each K: thresholds from all patients."
+        ),
+    ] = None,
 ) -> None:
     """Choose temperature and operating points anew, on the patients that the training held out."""
     from cxr_edge.errors import UsageError
@@ -78,9 +101,9 @@ def calibrate(
     from cxr_train.evaluation import calibrate_again, calibrate_bundle
 
     if run is not None:
-        calibrate_again(run=run, data=data)
+        calibrate_again(run=run, data=data, folds=folds or ())
     elif bundle is not None and out is not None:
-        calibrate_bundle(bundle=bundle, data=data, out=out)
+        calibrate_bundle(bundle=bundle, data=data, out=out, folds=folds or ())
 
 
 @app.command()
@@ -169,13 +192,10 @@ def site(
     ] = "NORMAL,PNEUMONIA",
 ) -> None:
     """Test a bundle on the radiographs of your own hospital: fit for use there, fit after recalibration, or not."""
-    from cxr_edge.errors import UsageError
+    from cxr_train.dataset import two_names
     from cxr_train.site import acceptance_test
 
-    names = [name.strip() for name in labels.split(",")]
-    if len(names) != 2 or not all(names):
-        raise UsageError(f"labels {labels!r}; expected two names, that of the healthy first")
-    values = acceptance_test(bundle=bundle, data=data, out=out, names=names)
+    values = acceptance_test(bundle=bundle, data=data, out=out, names=two_names(labels))
     typer.echo(values["verdict"])
     for reason in values["reasons"]:
         typer.echo(f"  {reason}")
@@ -195,6 +215,10 @@ def lungs(
     from cxr_train.lungs import train_lungs
 
     train_lungs(data=data, masks=masks, out=out, epochs=epochs, seed=seed, force=force)
+
+
+for _entry in entry_points(group="cxr_train.commands"):  # of packages that know this one, not the other way round
+    app.command(_entry.name)(_entry.load())
 
 
 def main() -> None:

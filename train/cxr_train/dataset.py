@@ -81,6 +81,18 @@ class Images:
         return [sample.patient for sample in self.samples]
 
 
+def two_names(text: str) -> list[str]:
+    """Takes ``NORMAL,PNEUMONIA`` apart: what a hospital calls the two labels, that of the healthy first.
+
+    Raises:
+        UsageError: They are not two.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if len(names) != 2 or not all(names):
+        raise UsageError(f"labels {text!r}; expected two names, that of the healthy first")
+    return names
+
+
 def patient_of(name: str) -> tuple[str, str]:
     """The patient key and the family that a file name of the Kermany set carries."""
     match = _PATIENT.match(name)

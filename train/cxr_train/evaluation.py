@@ -14,22 +14,30 @@ from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.bundle.manifest import Calibration, OperatingPoint
 from cxr_edge.errors import UsageError
 from cxr_edge.prediction.classifier import Classifier
-from cxr_train.calibration import calibrated, choose
+from cxr_train.calibration import OutOfFold, calibrated, choose
 from cxr_train.dataset import LABELS, SPLITS, Images, Sample, count_samples, find_samples, read_images
 from cxr_train.metrics import bootstrapped, by_group, confusion, decided, expected_calibration_error, figures
 from cxr_train.plots import evaluation_figures
 from cxr_train.runs import CALIBRATION_FILE, METRICS_FILE, Run, read_json, write_json
-from cxr_train.split import Split, derive_split, describe_misfit, split_of_bundle
+from cxr_train.split import Split, derive_split, describe_misfit, split_of_bundle, without_straddlers
 
 console = Console(stderr=True, highlight=False)
+QUANTILES = np.linspace(0, 1, 41)
+"""Ranks of the scores that a bundle states, for whoever compares others with them."""
 _HELD_OUT = "held-out patients of train and val"
 
 
-def calibrate(run: Run, images: Images) -> None:
-    """Chooses the temperature and the operating points of a run and measures it, both on held-out radiographs."""
+def calibrate(run: Run, images: Images, *, folds: OutOfFold | None = None) -> None:
+    """Chooses the temperature and the operating points of a run and measures it, both on held-out radiographs.
+
+    Args:
+        run: A trained run.
+        images: Radiographs of patients whom it did not learn from.
+        folds: What the thresholds are chosen on instead, see `choose`.
+    """
     from cxr_train.network import logodds  # seconds to import
 
-    write_json(run.path / CALIBRATION_FILE, choose(lambda pixels: logodds(run.network, pixels), images))
+    write_json(run.path / CALIBRATION_FILE, choose(lambda pixels: logodds(run.network, pixels), images, folds=folds))
     _report(evaluate(run, images, split="validation"), _HELD_OUT)
 
 
@@ -63,8 +71,13 @@ def evaluate(run: Run, images: Images, *, split: str) -> dict[str, Any]:
     return result
 
 
-def calibrate_again(*, run: Path, data: Path) -> None:
+def calibrate_again(*, run: Path, data: Path, folds: Sequence[Path] = ()) -> None:
     """Chooses temperature and operating points of a run anew, on the patients that its training held out.
+
+    Args:
+        run: The run folder.
+        data: The folder that it was trained on.
+        folds: See `out_of_fold`; without them the thresholds are chosen on the held-out patients too.
 
     Raises:
         UsageError: The folder is not as expected, or holds none of these patients.
@@ -72,13 +85,55 @@ def calibrate_again(*, run: Path, data: Path) -> None:
     """
     opened, samples = Run.open(run), find_samples(data)
     split = opened.split or derive_split(opened.record, samples, run)
-    calibrate(opened, _held_out(split, samples, data, opened.network.input_shape[1:]))
+    images = _held_out(split, samples, data, opened.network.input_shape[1:])
+    calibrate(opened, images, folds=out_of_fold(folds, samples) if folds else None)
 
 
-def calibrate_bundle(*, bundle: Path, data: Path, out: Path) -> None:
+def out_of_fold(runs: Sequence[Path], samples: Sequence[Sample]) -> OutOfFold:
+    """Has every training patient answered by the one network that did not learn from this patient.
+
+    Args:
+        runs: The run folders of ``cxr-train fit --fold 1/N`` to ``N/N``.
+        samples: The folder that they were trained on.
+
+    Raises:
+        UsageError: A fold is missing or there twice, or they are of different recipes.
+        RunError: A folder is no finished run.
+    """
+    from cxr_train.network import logodds  # seconds to import
+
+    opened = [Run.open(path) for path in runs]
+    found = sorted(run.record.get("fold") or [0, 0] for run in opened)
+    of = found[-1][1]
+    if found != [[number, of] for number in range(1, of + 1)]:
+        raise UsageError(f"folds {found}; expected one run of cxr-train fit --fold K/N for every K from 1 to N")
+    alike = ("arch", "recipe", "seed", "weights")
+    for run in opened[1:]:
+        if any(run.record.get(key) != opened[0].record.get(key) for key in alike):
+            raise UsageError(f"{run.path}: was begun with another {' or '.join(alike)} than {opened[0].path}")
+    pool = [sample for sample in without_straddlers(samples)[0] if sample.split != "test"]
+    parts = []
+    for run in opened:
+        if run.split is None:
+            raise UsageError(f"{run.path}: stores no split; train the fold again")
+        number, of = run.record["fold"]
+        images = read(run.split.sides(pool).held_out, f"fold {number}/{of}", size=run.network.input_shape[1:])
+        calibration = Calibration(**run.calibration["calibration"])
+        scores = logodds(run.network, images.pixels)
+        parts.append(OutOfFold(calibrated(calibration, scores), images.labels, tuple(images.patients)))
+    return OutOfFold.joined(parts)
+
+
+def calibrate_bundle(*, bundle: Path, data: Path, out: Path, folds: Sequence[Path] = ()) -> None:
     """Chooses them for a bundle, without Keras, and measures it there and on the test folder.
 
     Writes a JSON file for ``cxr-export calibrate``.
+
+    Args:
+        bundle: The bundle's folder.
+        data: The folder that it was trained on.
+        out: The file.
+        folds: See `out_of_fold` (these need Keras); without them the thresholds are chosen on the held-out patients.
 
     Raises:
         UsageError: The folder is not as expected or holds none of the held-out patients, or ``out`` is another file.
@@ -96,7 +151,7 @@ def calibrate_bundle(*, bundle: Path, data: Path, out: Path) -> None:
         batches = (pixels[start : start + 16].astype(np.float32) for start in range(0, len(pixels), 16))
         return np.concatenate([classifier.logodds(batch) for batch in batches])
 
-    chosen = choose(score, images)
+    chosen = choose(score, images, folds=out_of_fold(folds, samples) if folds else None)
     metrics = {
         name: measure(score(each.pixels), each, chosen) for name, each in (("validation", images), ("test", test))
     }
@@ -156,6 +211,9 @@ def measure(
         else {
             "prevalence": calibration.prevalence,
             "ece": expected_calibration_error(labels, probability, prevalence=calibration.prevalence),
+        },
+        "logodds": {
+            name: np.quantile(scores[labels == value], QUANTILES).tolist() for value, name in enumerate(LABELS)
         },
         "confusion": confusion(labels, probability, threshold).tolist(),
         "interval": f"95 %, {resamples} bootstrap samples of patients, seed {seed}",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,26 @@ class Split:
             seed: Decides who is held out.
             fraction: Share of the patients of each family.
         """
+
+        def held_out(patients: list[str]) -> list[str]:
+            return patients[: max(1, round(fraction * len(patients))) if len(patients) > 1 else 0]
+
+        return cls._choosing(samples, held_out, seed=seed)
+
+    @classmethod
+    def fold(cls, samples: Sequence[Sample], number: int, of: int, *, seed: int) -> Split:
+        """Holds out one of several equal parts of the patients of every family; each patient is in one part.
+
+        Args:
+            samples: Everything that may be learned from.
+            number: Which part, from 1 on.
+            of: How many parts there are.
+            seed: Decides who is in which.
+        """
+        return cls._choosing(samples, lambda patients: patients[number - 1 :: of], seed=seed)
+
+    @classmethod
+    def _choosing(cls, samples: Sequence[Sample], held_out: Callable[[list[str]], list[str]], *, seed: int) -> Split:
         grouped = group_patients(samples)
         families: dict[str, set[str]] = defaultdict(set)
         for sample in grouped:
@@ -94,9 +114,7 @@ class Split:
         rng = np.random.default_rng(seed)
         chosen: set[str] = set()
         for family in sorted(families):
-            patients = sorted(families[family])
-            count = max(1, round(fraction * len(patients))) if len(patients) > 1 else 0
-            chosen.update(rng.permutation(patients)[:count].tolist())
+            chosen.update(held_out(rng.permutation(sorted(families[family])).tolist()))
         sides: tuple[set[str], set[str]] = (set(), set())
         for sample, group in zip(samples, grouped, strict=True):
             sides[group.patient in chosen].add(_digest(sample.patient))

@@ -39,8 +39,13 @@ class TrainingData:
     straddlers: tuple[Straddle, ...]
 
     @classmethod
-    def find(cls, data: Path, *, seed: int) -> TrainingData:
+    def find(cls, data: Path, *, seed: int, fold: tuple[int, int] | None = None) -> TrainingData:
         """Splits the train and val folders of ``data`` by patient.
+
+        Args:
+            data: The Kaggle folder.
+            seed: Decides who is held out.
+            fold: Which of how many equal parts is held out; None holds `split.HELD_OUT` of the patients out.
 
         Raises:
             UsageError: The folder is not as expected.
@@ -51,7 +56,7 @@ class TrainingData:
                 f"{found.reason} {found.key} is in {' and '.join(found.splits)}: left {len(found.dropped)} out"
             )
         pool = [sample for sample in samples if sample.split != "test"]
-        split = Split.of(pool, seed=seed)
+        split = Split.fold(pool, *fold, seed=seed) if fold else Split.of(pool, seed=seed)
         sides = split.sides(pool)
         return cls(split, sides.learned, sides.held_out, tuple(straddlers))
 
@@ -75,6 +80,7 @@ def train(
     masks: Path | None,
     epochs: int | None,
     seed: int,
+    fold: tuple[int, int] | None,
     resume: bool,
     force: bool,
 ) -> None:
@@ -95,6 +101,8 @@ def train(
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()  # costs nothing measurable on a CPU
     settings = {"arch": arch, "recipe": {"name": recipe_name, **recipe.to_json()}, "seed": seed, "weights": weights}
+    if fold:
+        settings["fold"] = list(fold)
     going_on = runs.check_claim(out, settings, resume=resume, force=force) and resume
     if going_on and is_finished(out):
         console.print(f"{out}: is finished; nothing to resume")
@@ -102,7 +110,7 @@ def train(
     if going_on and (out / runs.FORMER_STATE_FILE).exists():
         raise UsageError(f"{out}: was begun by an earlier version, which has to finish it; or start anew with --force")
 
-    found = TrainingData.find(data, seed=seed)
+    found = TrainingData.find(data, seed=seed, fold=fold)
     if going_on and (out / SPLIT_FILE).is_file() and Split.read(out / SPLIT_FILE) != found.split:
         raise UsageError(f"{data}: holds other patients than when {out} was begun; point --data at the same folder")
     held_out = read(found.held_out, "held-out")

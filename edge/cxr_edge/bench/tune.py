@@ -108,7 +108,7 @@ def tune(bundle: Bundle, *, seconds: float = SECONDS, say: Say = lambda _: None)
     for turn in range(_ROUNDS):
         for each in candidates:
             say(f"round {turn + 1} of {_ROUNDS}: {each.use}, {each.precision} on {each.provider}")
-            rate = _rate(sessions[each.provider, each.precision, each.threads], each, inputs, slot)
+            rate = measure_rate(sessions[each.provider, each.precision, each.threads], each, inputs, slot)
             measured[each] = max(measured[each], rate)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     tuning = Tuning(describe_setting(bundle), created, {use: _quickest(measured, use) for use in get_args(Use)})
@@ -151,8 +151,8 @@ def _candidates(provider: Started, precision: str) -> Iterator[Candidate]:
     yield Candidate("lime", provider, precision, cores, _LIME_BATCH)
 
 
-def _rate(session: Session, candidate: Candidate, inputs: Images, seconds: float) -> float:
-    """Give radiographs in a second; a scan's workers run side by side."""
+def measure_rate(session: Session, candidate: Candidate, inputs: Images, seconds: float) -> float:
+    """Give the radiographs in a second, over so many ``seconds``; a scan's workers run side by side."""
     size = candidate.batch_size
     rows = np.arange(size) % len(inputs)
     outputs = ["logodds"] if candidate.use == "lime" else ["logodds", "probability", "features"]

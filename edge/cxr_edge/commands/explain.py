@@ -76,6 +76,9 @@ def explain(
     prevalence: options.Prevalence = None,
     test_time_augmentation: options.TestTimeAugmentation = False,
     no_gate: options.NoGate = False,
+    dicom_out: options.DicomOut = None,
+    sr: options.Report = "comprehensive3d",
+    gsps: options.Gsps = False,
 ) -> None:
     """Show where the network looked: Grad-CAM, LIME and Shapley values on the radiograph itself.
 
@@ -98,6 +101,7 @@ def explain(
     from cxr_edge.results.output import parse_mode
 
     permissions = parse_mode(mode)
+    options.check_clinic(dicom_out, report=sr, gsps=gsps)
     from cxr_edge.api import load
 
     model = load(
@@ -120,9 +124,16 @@ def explain(
     from cxr_edge.results.outcomes import Failure, attempt
     from cxr_edge.results.record import RESEARCH_USE
 
+    write_dicom = partial(options.write_dicom, folder=dicom_out, report=sr, gsps=gsps, mode=permissions)
+
     def work(path: Path) -> tuple[Explanation, Path]:
         with explanation_folder(out, path, mode=permissions, force=force) as folder:
-            explanation = model.explain(path, method=method, target=target, cam=cam, lime=lime_options)
+            answer = model.predict(path)
+            if answer.refusal:
+                write_dicom(answer, path)
+            explanation = model.explainer.explain(
+                answer, method=method, target=target, cam=cam, lime=lime_options, hiding=True
+            )
             write_explanation(explanation, folder)
         return explanation, folder
 
@@ -136,6 +147,7 @@ def explain(
             say(printable(f"error: {outcome.error}"), "error")
             continue
         explanation, folder = outcome
+        failures += not write_dicom(explanation.answer, Path(str(found)), explanation=explanation)
         prediction = explanation.answer.prediction
         typer.echo(printable(f"{prediction.label:<10}  {prediction.probability:.4f}  {folder / 'figure.png'}"))
         evidence = explanation.evidence

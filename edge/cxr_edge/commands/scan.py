@@ -1,5 +1,6 @@
 """``cxr-edge scan``: folders → a journal, tables and a report."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
@@ -10,6 +11,9 @@ from cxr_edge.commands import options
 from cxr_edge.text import printable, say
 
 if TYPE_CHECKING:
+    from cxr_edge.api import Model
+    from cxr_edge.clinic.results import ResultSink
+    from cxr_edge.results.index import Parameters
     from cxr_edge.runtime.providers import Provider
 
 
@@ -67,6 +71,9 @@ def scan(
     no_gate: options.NoGate = False,
     mode: options.OutputMode = "700",
     skip_bad: options.SkipBad = False,
+    dicom_out: options.DicomOut = None,
+    sr: options.Report = "comprehensive3d",
+    gsps: options.Gsps = False,
 ) -> None:
     """Answer whole folders, restartable at any moment, with a report to look through.
 
@@ -76,15 +83,15 @@ def scan(
     """
     from functools import partial
 
-    from cxr_edge.errors import InputError, UsageError
+    from cxr_edge.errors import InputError
     from cxr_edge.report import parse_formats, write_reports
     from cxr_edge.results.output import parse_mode
-    from cxr_edge.results.record import RESEARCH_USE
 
     reports = tuple(name for name in parse_formats(formats) if name != "jsonl")  # the journal is always written
     permissions = parse_mode(mode)
     _check_watch(watch=watch, poll=poll)
     _check_out(out, inputs)
+    options.check_clinic(dicom_out, report=sr, gsps=gsps)
 
     from cxr_edge.api import load
     from cxr_edge.reading.discovery import Discovery
@@ -93,10 +100,7 @@ def scan(
     from cxr_edge.runtime.machine import usable_cores
     from cxr_edge.scan import local
 
-    if engine == "ray" and (watch or annotated):
-        raise UsageError("--engine ray has neither --watch nor --annotated", cure="take --engine local")
-    if ray_address and engine != "ray":
-        raise UsageError("--ray-address needs --engine ray")
+    _check_engine(engine, address=ray_address, local_only=watch or annotated or dicom_out is not None)
     if engine == "local":
         local.check_load(workers or usable_cores(), batch_size or 1)
     # What was left open when the folder was begun stays what it was then: its records are of one kind.
@@ -138,6 +142,7 @@ def scan(
         test_time_augmentation=test_time_augmentation,
     )
     out = out.absolute()
+    results = _result_sink(dicom_out, model, parameters, report=sr, gsps=gsps, mode=permissions)
     discovery = Discovery(
         tuple(path.absolute() for path in inputs),
         recursive=recursive,
@@ -145,6 +150,7 @@ def scan(
         exclude=tuple(exclude or ()),
         output=out,
     )
+    drift: tuple[str, ...] = ()
     if engine == "ray":
         from cxr_edge.scan import cluster
 
@@ -162,7 +168,7 @@ def scan(
         stopped = False
         # The records are Parquet already.
         if others := tuple(name for name in reports if name != "parquet"):
-            write_reports(out, formats=others)
+            drift = write_reports(out, formats=others).drift
     else:
         tally, stopped = local.scan_locally(
             model,
@@ -172,6 +178,7 @@ def scan(
             workers=workers or usable_cores(),
             pictures="html" in reports,
             annotated=annotated,
+            sinks=results,
             mode=permissions,
             skip_bad=skip_bad,
             watch=watch,
@@ -179,16 +186,59 @@ def scan(
             refresh=partial(write_reports, out, formats=reports) if reports else None,
         )
         if reports and (not stopped or watch):
-            write_reports(out, formats=reports)
-    typer.echo(str(tally))
-    say(RESEARCH_USE)
+            drift = write_reports(out, formats=reports).drift
+    without = _name_failures(results)
+    _say(str(tally), drift)
     if stopped and not watch:
         say(printable(f"Stopped; the same command goes on from here: {out}"), "warning")
         raise typer.Exit(130)
     if not tally.total and not watch:
         raise InputError("no images found; expected JPEG, PNG, TIFF, BMP or DICOM files", kind="no-images")
-    if tally.errors or tally.refused:
+    if tally.errors or tally.refused or without:
         raise typer.Exit(InputError.exit_code)
+
+
+def _check_engine(engine: str, *, address: str | None, local_only: bool) -> None:
+    from cxr_edge.errors import UsageError
+
+    if engine == "ray" and local_only:
+        raise UsageError("--engine ray has no --watch, --annotated or --dicom-out", cure="take --engine local")
+    if address and engine != "ray":
+        raise UsageError("--ray-address needs --engine ray")
+
+
+def _result_sink(
+    folder: Path | None,
+    model: "Model",
+    parameters: "Parameters",
+    *,
+    report: Literal["comprehensive3d", "enhanced"],
+    gsps: bool,
+    mode: int,
+) -> "tuple[ResultSink, ...]":
+    """Give what writes DICOM results, nothing where none are asked for."""
+    if folder is None:
+        return ()
+    from cxr_edge.clinic.results import ResultOptions, ResultSink
+
+    return (ResultSink(folder, model, parameters, options=ResultOptions(report=report, gsps=gsps), mode=mode),)
+
+
+def _name_failures(results: "tuple[ResultSink, ...]") -> bool:
+    """Say which DICOM inputs have no result; False where all have."""
+    failures = [failure for sink in results for failure in sink.failures]
+    for failure in failures:
+        say(printable(f"no DICOM result: {failure.error}"), "error")
+    return bool(failures)
+
+
+def _say(counts: str, drift: Sequence[str]) -> None:
+    from cxr_edge.results.record import RESEARCH_USE
+
+    typer.echo(counts)
+    for sentence in drift:
+        say(printable(sentence), "warning")
+    say(RESEARCH_USE)
 
 
 def _check_watch(*, watch: bool, poll: float | None) -> None:

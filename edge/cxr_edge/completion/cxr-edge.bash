@@ -41,6 +41,8 @@ _cxr_edge() {
     'explain --precision') words='auto fp32 int8 bf16' ;;
     'explain --operating-point') return ;;
     'explain --prevalence') return ;;
+    'explain --dicom-out') return ;;
+    'explain --sr') words='comprehensive3d enhanced' ;;
     'predict --files-from') return ;;
     'predict --bundle') return ;;
     'predict --provider') words='auto cpu cuda openvino openvino:gpu openvino:npu directml' ;;
@@ -49,6 +51,7 @@ _cxr_edge() {
     'predict --operating-point') return ;;
     'predict --prevalence') return ;;
     'predict --dicom-out') return ;;
+    'predict --sr') words='comprehensive3d enhanced' ;;
     'report --formats') return ;;
     'scan --out') return ;;
     'scan --explain') words='none gradcam lime both' ;;
@@ -67,6 +70,8 @@ _cxr_edge() {
     'scan --operating-point') return ;;
     'scan --prevalence') return ;;
     'scan --mode') return ;;
+    'scan --dicom-out') return ;;
+    'scan --sr') words='comprehensive3d enhanced' ;;
     'tune --bundle') return ;;
     'tune --seconds') return ;;
     'verify --bundle') return ;;
@@ -83,10 +88,10 @@ _cxr_edge() {
       "completion -"*) words="--quiet -q --verbose -v --help" ;;
       "completion "*) words="bash zsh fish powershell" ;;
       "doctor -"*) words="--json --bundle --provider --quiet -q --verbose -v --help" ;;
-      "explain -"*) words="--out --mode --method --target --cam --lime --segments --superpixels --stability --samples --budget --fill --second-fill --score --seed --force --bundle --provider --threads --precision --operating-point --no-unsure --prevalence --test-time-augmentation --tta --no-gate --quiet -q --verbose -v --help" ;;
-      "predict -"*) words="--files-from --json --bundle --provider --threads --precision --operating-point --no-unsure --prevalence --test-time-augmentation --tta --no-gate --dicom-out --quiet -q --verbose -v --help" ;;
+      "explain -"*) words="--out --mode --method --target --cam --lime --segments --superpixels --stability --samples --budget --fill --second-fill --score --seed --force --bundle --provider --threads --precision --operating-point --no-unsure --prevalence --test-time-augmentation --tta --no-gate --dicom-out --sr --gsps --quiet -q --verbose -v --help" ;;
+      "predict -"*) words="--files-from --json --bundle --provider --threads --precision --operating-point --no-unsure --prevalence --test-time-augmentation --tta --no-gate --dicom-out --sr --quiet -q --verbose -v --help" ;;
       "report -"*) words="--formats --skip-bad --quiet -q --verbose -v --help" ;;
-      "scan -"*) words="--out --explain --explain-if --formats --annotated --watch --poll --recursive --no-recursive --include --exclude --workers --batch-size --engine --ray-address --bundle --provider --precision --operating-point --no-unsure --prevalence --test-time-augmentation --tta --no-gate --mode --skip-bad --quiet -q --verbose -v --help" ;;
+      "scan -"*) words="--out --explain --explain-if --formats --annotated --watch --poll --recursive --no-recursive --include --exclude --workers --batch-size --engine --ray-address --bundle --provider --precision --operating-point --no-unsure --prevalence --test-time-augmentation --tta --no-gate --mode --skip-bad --dicom-out --sr --gsps --quiet -q --verbose -v --help" ;;
       "schema -"*) words="--quiet -q --verbose -v --help" ;;
       "tune -"*) words="--json --bundle --seconds --quiet -q --verbose -v --help" ;;
       "verify -"*) words="--bundle --provider --require-signature --quiet -q --verbose -v --help" ;;

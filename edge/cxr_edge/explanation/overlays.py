@@ -3,8 +3,6 @@
 A layer covers the whole radiograph, whatever its own size: the input was squashed, and the page stretches it back.
 """
 
-import dataclasses
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -25,35 +23,43 @@ _DRAWN_SIDE = 1024  # lines and numbers stay sharp where a screen shows the whol
 BgraImage = NDArray[np.uint8]
 
 
-def page_pictures(radiograph: Radiograph, saliency: SaliencyMap | None = None) -> dict[str, bytes]:
+def page_pictures(
+    radiograph: Radiograph, saliency: SaliencyMap | None = None, *, large: bool = True
+) -> dict[str, bytes]:
     """Draw the radiograph for a page and its thumbnail, with and without the heat map.
+
+    Args:
+        radiograph: What to show.
+        saliency: Its heat map.
+        large: Whether it is wanted larger than a thumbnail.
 
     Returns:
         File name → JPEG; the radiograph is never enlarged.
     """
-    large, _ = rendering.grey_picture(radiograph, smallest=1, largest=_LARGE)
-    small, _ = rendering.grey_picture(_halved(radiograph), smallest=1, largest=_SMALL)
-    pictures = {
-        THUMBNAIL: rendering.to_jpeg(small[:, :, 0]),
-        RADIOGRAPH: rendering.to_jpeg(large[:, :, 0], quality=92),
-    }
+    small = _reduced(radiograph, largest=_SMALL)
+    pictures = {THUMBNAIL: rendering.to_jpeg(small)}
+    if large:
+        pictures[RADIOGRAPH] = rendering.to_jpeg(_reduced(radiograph, largest=_LARGE), quality=92)
     if saliency is not None:
-        pictures[HEAT_MAP] = rendering.to_jpeg(rendering.heat(small, saliency.upsample(*small.shape[:2])))
+        coloured = cv2.cvtColor(small, cv2.COLOR_GRAY2BGR)
+        pictures[HEAT_MAP] = rendering.to_jpeg(rendering.heat(coloured, saliency.upsample(*small.shape)))
     return pictures
 
 
-def _halved(radiograph: Radiograph) -> Radiograph:
-    """Average blocks of 2x2 pixels while twice the size of a thumbnail is left.
+def _reduced(radiograph: Radiograph, *, largest: int) -> NDArray[np.uint8]:
+    """Give it as uint8 [height, width], the longer side at most ``largest`` pixels: halved, then linearly in between.
 
-    OpenCV does that in a third of the time that it takes to average over blocks of any other size. An odd last row or
-    column, a small part of a pixel of the thumbnail, is left out.
+    OpenCV averages blocks of 2x2 pixels in a third of the time that blocks of any other size take. An odd last row or
+    column is left out.
     """
     pixels = radiograph.pixels
-    while max(pixels.shape) >= 4 * _SMALL and min(pixels.shape) >= 2:
+    while max(pixels.shape) >= 2 * largest and min(pixels.shape) >= 2:
         height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
-        even = pixels[: 2 * height, : 2 * width]
-        pixels = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
-    return dataclasses.replace(radiograph, pixels=pixels)
+        pixels = cv2.resize(pixels[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
+    if (factor := largest / max(pixels.shape)) < 1:
+        height, width = (max(1, round(side * factor)) for side in pixels.shape)
+        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    return rendering.grey_levels(pixels, radiograph.maximum)
 
 
 def layers(explanation: Explanation) -> dict[str, bytes]:

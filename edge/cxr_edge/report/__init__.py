@@ -120,10 +120,12 @@ class Written:
     Attributes:
         files: ``results.csv``, ``results.parquet``, ``report.html``, as far as asked for.
         left_out: How many lines of the journal were no records, and are kept in ``results.bad.jsonl``.
+        drift: In what the radiographs differ from those that the bundle was measured on.
     """
 
     files: tuple[Path, ...]
     left_out: int
+    drift: tuple[str, ...] = ()
 
 
 def write_reports(folder: Path, *, formats: Sequence[str], skip_bad: bool = False) -> Written:
@@ -169,4 +171,5 @@ def write_reports(folder: Path, *, formats: Sequence[str], skip_bad: bool = Fals
             write_page(paths["html"], records, summary, described)
     except OSError as error:
         raise unwritable(folder, error) from error
-    return Written(tuple(paths.values()), records.left_out)
+    drift = summary.drift(described.point) if described else ()
+    return Written(tuple(paths.values()), records.left_out, tuple(drift))

@@ -15,6 +15,7 @@ import numpy as np
 
 from cxr_edge.errors import UsageError
 from cxr_edge.results.decision import UNSURE
+from cxr_edge.results.expectation import PointRecord, drift
 from cxr_edge.results.journal import JOURNAL, SLICES, BadLine, keep_bad_lines, read_journal, read_slices
 from cxr_edge.results.output import unwritable
 from cxr_edge.results.record import COLUMNS, Row, flatten
@@ -143,6 +144,8 @@ class Summary:
         self.refusals: Counter[str] = Counter()
         self.common: dict[str, Any] = {}
         self._probabilities = array("d")
+        self._logodds = array("d")
+        self._scope_scores = array("d")
 
     @property
     def refused(self) -> int:
@@ -169,6 +172,8 @@ class Summary:
         elif varying := [name for name, value in self.common.items() if row[name] != value]:
             for name in varying:
                 del self.common[name]
+        if row["scope_score"] is not None and row["scope"] != "no chest radiograph":
+            self._scope_scores.append(row["scope_score"])
         if row["status"] == "refused":
             self.refusals[row["scope"] or "no chest radiograph"] += 1
             return
@@ -179,6 +184,11 @@ class Summary:
         for warning in row["warnings"]:
             self.warnings.add(warning)
         self._probabilities.append(row["probability"])
+        self._logodds.append(row["logodds"])
+
+    def drift(self, point: PointRecord | None) -> list[str]:
+        """Say in what the radiographs differ from those that the bundle was measured on; see `expectation.drift`."""
+        return drift(point, self._logodds, self._scope_scores) if point else []
 
     def histogram(self) -> list[int]:
         """Count the answers in `BINS` equal bins of the probability, 1 belonging to the last."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -20,11 +19,11 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from cxr_edge.bundle.manifest import Manifest
 from cxr_edge.errors import UsageError
 from cxr_edge.files import write_atomically
+from cxr_edge.results.expectation import PointRecord
 from cxr_edge.results.output import file_mode
-from cxr_edge.results.schema import RECORD_SCHEMA, Answered, BundleRecord, Count, Failed, Finite, Record, Share
+from cxr_edge.results.schema import RECORD_SCHEMA, Answered, BundleRecord, Count, Failed, Finite, Record
 
 DESCRIPTION = "scan.json"
 
@@ -73,44 +72,6 @@ class Parameters(Struct, frozen=True, kw_only=True):
         later = {"unsure": True, "prevalence": None, "exact_labels": False}  # without these as earlier releases had it
         values = {name: value for name, value in values.items() if name not in later or value != later[name]}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
-
-
-class PointRecord(Struct, frozen=True, kw_only=True):
-    """What the bundle states about the operating point: what to expect of its answers.
-
-    Attributes:
-        criterion: The rule that chose the threshold.
-        chosen_on: What it was chosen on.
-        recall: Share of the positives there that get the positive label.
-        specificity: Share of the others there that do not.
-        tested: How many radiographs the network was tested on that it had not seen; None where no test is stated.
-        test_recall: The recall on these, with the ends of its 95 % interval.
-        test_specificity: The specificity on these, likewise.
-    """
-
-    criterion: str
-    chosen_on: str
-    recall: Share
-    specificity: Share
-    tested: Count | None = None
-    test_recall: tuple[Share, Share, Share] | None = None
-    test_specificity: tuple[Share, Share, Share] | None = None
-
-    @classmethod
-    def of(cls, manifest: Manifest, name: str) -> PointRecord:
-        """Read it from a manifest; its account of the test is free text, of which only what is whole is taken."""
-        point = manifest.operating_points.points[name]
-        stated = {key: getattr(point, key) for key in ("criterion", "chosen_on", "recall", "specificity")}
-        with suppress(KeyError, TypeError, ValueError):
-            test = manifest.training["metrics"]["test"]
-            if test["operating_point"] == name:
-                shares = {key: [test["metrics"][key][end] for end in ("value", "low", "high")] for key in _MEASURED}
-                tested = {f"test_{key}": value for key, value in shares.items()}
-                return msgspec.convert({**stated, "tested": sum(test["images"].values()), **tested}, cls)
-        return msgspec.convert(stated, cls)
-
-
-_MEASURED = ("recall", "specificity")
 
 
 class Description(Struct, frozen=True, kw_only=True):

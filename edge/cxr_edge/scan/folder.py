@@ -25,11 +25,12 @@ from cxr_edge.explanation.gradcam import SaliencyMap
 from cxr_edge.explanation.overlays import heat_layer, layers, page_pictures
 from cxr_edge.files import write_atomically
 from cxr_edge.reading.radiograph import Radiograph
-from cxr_edge.results.index import DESCRIPTION, Description, Parameters, PointRecord, differences, read_description
+from cxr_edge.results.expectation import PointRecord
+from cxr_edge.results.index import DESCRIPTION, Description, Parameters, differences, read_description
 from cxr_edge.results.journal import JOURNAL, Journal
 from cxr_edge.results.output import (
     HEAT_LAYER,
-    RADIOGRAPH,
+    THUMBNAIL,
     assets_of,
     file_mode,
     make_folder_below,
@@ -39,9 +40,14 @@ from cxr_edge.results.output import (
 )
 from cxr_edge.results.schema import Answered, Failed, Record
 
+_SHOWN_BY_BROWSERS = {"JPEG", "PNG"}
+
 
 def write_pictures(out: Path, sha256: str, radiograph: Radiograph, explanation: Explanation | None) -> dict[str, str]:
-    """Write the radiograph, its thumbnail and, of an explanation, what is laid over them.
+    """Write a thumbnail and, of an explanation, what is laid over the radiograph.
+
+    The radiograph itself is written where something lies over it, or where a browser cannot show the file: drawing all
+    of them cost a scan two fifths of its throughput.
 
     Args:
         out: The output folder.
@@ -55,15 +61,17 @@ def write_pictures(out: Path, sha256: str, radiograph: Radiograph, explanation: 
     Raises:
         OutputError: They cannot be written.
     """
-    pictures = page_pictures(radiograph, explanation.saliency if explanation is not None else None)
+    saliency = explanation.saliency if explanation is not None else None
+    large = explanation is not None or radiograph.source.format not in _SHOWN_BY_BROWSERS
+    pictures = page_pictures(radiograph, saliency, large=large)
     if explanation is not None:
         pictures |= layers(explanation)
     return _write(out, sha256, pictures)
 
 
 def lacks_pictures(out: Path, sha256: str) -> bool:
-    """Say whether a content has no picture to look at; earlier scans wrote thumbnails alone."""
-    return not (out / assets_of(sha256) / RADIOGRAPH).exists()
+    """Say whether a content has no picture to look at."""
+    return not (out / assets_of(sha256) / THUMBNAIL).exists()
 
 
 def write_known_pictures(out: Path, record: Record, radiograph: Radiograph) -> None:
@@ -83,7 +91,8 @@ def write_known_pictures(out: Path, record: Record, radiograph: Radiograph) -> N
     if isinstance(record, Answered) and record.explanation is not UNSET and record.explanation.saliency is not UNSET:
         said = record.explanation.saliency
         saliency = SaliencyMap(np.array(said.raw, np.float32), said.method, said.target)
-    pictures = page_pictures(radiograph, saliency)
+    large = saliency is not None or radiograph.source.format not in _SHOWN_BY_BROWSERS
+    pictures = page_pictures(radiograph, saliency, large=large)
     if saliency is not None:
         pictures[HEAT_LAYER] = rendering.to_png(heat_layer(saliency))
     _write(out, record.sha256, pictures)

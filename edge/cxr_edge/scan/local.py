@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Event
@@ -15,10 +15,11 @@ import cv2
 from cxr_edge.api import Model
 from cxr_edge.errors import InputError, UsageError
 from cxr_edge.reading.discovery import Discovery
-from cxr_edge.results.index import Parameters, PointRecord
+from cxr_edge.results.expectation import PointRecord
+from cxr_edge.results.index import Parameters
 from cxr_edge.results.output import PRIVATE
 from cxr_edge.runtime.machine import check_batch_size, usable_cores
-from cxr_edge.scan.annotated import AnnotatedTree
+from cxr_edge.scan.annotated import AnnotatedTree, AnswerSink
 from cxr_edge.scan.folder import locked_folder, open_journal
 from cxr_edge.scan.pipeline import Pipeline, Worker
 from cxr_edge.scan.progress import ProgressDisplay, Tally, counting
@@ -36,6 +37,7 @@ def scan_locally(
     workers: int,
     pictures: bool = False,
     annotated: bool = False,
+    sinks: Sequence[AnswerSink] = (),
     mode: int = PRIVATE,
     skip_bad: bool = False,
     watch: bool = False,
@@ -53,6 +55,7 @@ def scan_locally(
         pictures: Whether thumbnails, heat maps and figures are written for the report; what was answered without them
             gets thumbnails and heat maps now.
         annotated: Whether a figure of each positive answer is drawn into the folder `ANNOTATED`.
+        sinks: What else is made of the answers.
         mode: Permissions of the output folder, if it is made.
         skip_bad: Whether lines of the journal that are no records are moved out of it.
         watch: Whether to go on with files as they arrive, until Ctrl-C or SIGTERM.
@@ -81,8 +84,9 @@ def scan_locally(
         if journal.left_out:
             say(f"{journal.left_out} lines of the journal were no records; they are kept beside it.", "warning")
         method = parameters.explain if parameters.explain != "none" else "gradcam"
-        tree = AnnotatedTree(out, discovery.inputs, model, method=method) if annotated else None
-        worker = Worker(model, parameters, journal, out, pictures=pictures, annotated=tree)
+        if annotated:
+            sinks = (*sinks, AnnotatedTree(out, discovery.inputs, model, method=method))
+        worker = Worker(model, parameters, journal, out, pictures=pictures, sinks=sinks)
         counted = nullcontext() if watch else counting(discovery, stop)
         with counted as expected, ProgressDisplay(model.bundle.manifest.positive, expected) as display:
             reports = _Refresher(refresh if watch else None)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from browsing import asked_for, axe_faults, console, press
 from cxr_edge.report import write_reports
+
+DATA = Path(__file__).parents[2] / "data"
 
 
 @pytest.fixture
@@ -217,6 +220,33 @@ def test_layers_window_and_zoom(page: webdriver.Chrome) -> None:
     press(page, "0")
     assert image.value_of_css_property("filter") == "none"
     assert text_of(page, "zoomed") == "100 %"
+
+
+def test_a_file_that_browsers_show_is_shown_itself_and_its_thumbnail_when_it_is_gone(
+    browser: webdriver.Chrome, scanned: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(scanned, tmp_path / "out")
+    file = tmp_path / "näher #1.png"
+    shutil.copyfile(DATA / "radiographs" / "NORMAL2-IM-0588-0001.jpeg", file)  # a browser looks at the content
+    lines = (folder / "results.jsonl").read_text().splitlines()
+    record = next(json.loads(line) for line in lines if '"in/a9.png"' in line)
+    source = {**record["source"], "format": "JPEG"}
+    (folder / "results.jsonl").write_text(json.dumps({**record, "path": str(file), "source": source}) + "\n")
+    (assets,) = (path.parent for path in folder.rglob("radiograph.jpg") if path.parent.name == record["sha256"])
+    (assets / "radiograph.jpg").unlink()
+    write_reports(folder, formats=["html"])
+
+    def shown() -> str:
+        browser.get((folder / "report.html").as_uri())
+        press(browser, Keys.ENTER)
+        image = browser.find_element(By.CSS_SELECTOR, "#pane .radiograph")
+        WebDriverWait(browser, 10).until(lambda _: int(image.get_property("naturalWidth")) > 0)
+        return str(image.get_attribute("src"))
+
+    assert shown() == file.as_uri()
+    file.unlink()
+    assert shown().endswith("thumbnail.jpg")
+    console(browser), asked_for(browser)
 
 
 def test_side_by_side(page: webdriver.Chrome) -> None:

@@ -201,7 +201,7 @@ def test_pictures_can_be_asked_for_later_without_answering_again(
         return {path.relative_to(out).as_posix(): path.read_bytes() for path in found}
 
     assert drawn(tmp_path / "later") == drawn(tmp_path / "at once")
-    assert len(drawn(tmp_path / "later")) == COUNT * (2 if explain == "none" else 4)
+    assert len(drawn(tmp_path / "later")) == COUNT * (1 if explain == "none" else 4)
 
 
 def test_a_link_in_the_place_of_pictures_is_not_followed(model: Model, folder: Path, tmp_path: Path) -> None:

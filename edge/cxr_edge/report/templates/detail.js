@@ -113,10 +113,9 @@ function fillFacts(row) {
   };
   $("facts").replaceChildren(list(FACTS));
   $("technical").replaceChildren(list(TECHNICAL));
-  const path = get(row, "path");
-  const original = $("original");
-  original.hidden = live || !(path.startsWith("/") || /^[A-Za-z]:\\/.test(path));
-  original.href = `file://${path.startsWith("/") ? "" : "/"}${path.split(/[\\/]/).map(encodeURIComponent).join("/").replace(/^([A-Za-z])%3A/, "$1:")}`;
+  const address = original(row);
+  $("original").hidden = !address;
+  if (address) $("original").href = address;
 }
 
 function toggleReviewed() {

@@ -23,6 +23,13 @@ const why = (row) => (refused(row) ? get(row, "refusal") : get(row, "error_messa
 const separator = (path) => (path.includes("/") ? "/" : "\\");
 const fileName = (row) => get(row, "path").split(separator(get(row, "path"))).pop();
 const has = (row, name) => (row[columns.length] >> pictures.indexOf(name)) & 1;
+// The address of the file itself, as it is now; null where this page cannot know it.
+const original = (row) => {
+  const path = get(row, "path");
+  if (live || !(path.startsWith("/") || /^[A-Za-z]:\\/.test(path))) return null;
+  const encoded = path.split(/[\\/]/).map(encodeURIComponent).join("/").replace(/^([A-Za-z])%3A/, "$1:");
+  return `file://${path.startsWith("/") ? "" : "/"}${encoded}`;
+};
 const picture = (row, name) => `assets/${get(row, "sha256").slice(0, 2)}/${get(row, "sha256")}/${name}`;
 const identity = (row) => get(row, "sha256") || get(row, "path");
 const number = (n) => n.toLocaleString("en");

@@ -24,24 +24,30 @@ function makePane(box) {
 
 function showIn(pane, row) {
   pane.row = row;
-  const name = ["radiograph.jpg", "figure.png", "thumbnail.jpg"].find((each) => row && has(row, each));
-  if (!name) {
+  const addresses = row ? addressesOf(row) : [];
+  if (!addresses.length) {
     pane.stage.replaceChildren(make("p", "", row && waiting(row) ? "being answered" : "no picture"));
     pane.image = null;
-  } else {
-    const address = picture(row, name);
-    if (!pane.image || pane.image.getAttribute("src") !== address) {
-      const image = make("img", "radiograph");
-      image.alt = `The radiograph ${fileName(row)}`;
-      image.draggable = false;
-      image.onload = () => fit(pane);
-      image.src = address;
-      pane.image = image;
-      pane.layers = {};
-      pane.stage.replaceChildren(image);
-    }
+  } else if (pane.image?.dataset.of !== addresses[0]) {
+    const image = make("img", "radiograph");
+    image.alt = `The radiograph ${fileName(row)}`;
+    image.draggable = false;
+    image.dataset.of = addresses[0];
+    image.onload = () => fit(pane);
+    image.onerror = () => { if (addresses.length > 1) image.src = (addresses.shift(), addresses[0]); };
+    image.src = addresses[0];
+    pane.image = image;
+    pane.layers = {};
+    pane.stage.replaceChildren(image);
   }
   paint(pane);
+}
+
+// Where a radiograph may be seen, the best first: the file itself, if a browser shows such files and it is still there.
+function addressesOf(row) {
+  const drawn = ["radiograph.jpg", "figure.png", "thumbnail.jpg"].filter((each) => has(row, each)).map((each) => picture(row, each));
+  const own = ["JPEG", "PNG"].includes(get(row, "format")) && !has(row, "radiograph.jpg") && original(row);
+  return own ? [own, ...drawn] : drawn;
 }
 
 function paint(pane) {
