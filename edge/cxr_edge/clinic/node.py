@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import ssl
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +33,7 @@ from cxr_edge.results.index import Index, Parameters
 from cxr_edge.results.journal import JOURNAL
 from cxr_edge.results.output import PRIVATE, assets_of, make_folder_below, make_output_folder, unwritable
 from cxr_edge.scan.local import scan_locally, stopped_by_signals
-from cxr_edge.text import printable
+from cxr_edge.text import printable, say
 
 RECEIVED, OUTBOX = "received", "outbox"
 _PAUSE = 0.1  # seconds that the engine waits for the next object
@@ -135,7 +134,7 @@ def run_node(
     )
     with stopped_by_signals() as stop, _faults_named():
         port = receiver.start(options.host, options.port)
-        say(f"{options.ae_title} listens at {options.host}:{port}")
+        say(printable(f"{options.ae_title} listens at {options.host}:{port}"))
         for delivery in deliveries:
             delivery.start()
         if ready is not None:
@@ -162,11 +161,6 @@ def _faults_named() -> Iterator[None]:
         yield
     finally:
         threading.excepthook = before
-
-
-def say(line: str) -> None:
-    """Write a line of the log."""
-    sys.stderr.write(f"{printable(line)}\n")
 
 
 def _answer(scan: Callable[..., object], stop: Event) -> None:
