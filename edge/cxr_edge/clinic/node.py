@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import ssl
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +33,7 @@ from cxr_edge.results.index import Index, Parameters
 from cxr_edge.results.journal import JOURNAL
 from cxr_edge.results.output import PRIVATE, assets_of, make_folder_below, make_output_folder, unwritable
 from cxr_edge.scan.local import scan_locally, stopped_by_signals
-from cxr_edge.text import printable
+from cxr_edge.text import printable, say
 
 RECEIVED, OUTBOX = "received", "outbox"
 _PAUSE = 0.1  # seconds that the engine waits for the next object
@@ -125,7 +124,7 @@ def run_node(
 
     def begin(stop: Event) -> None:
         port = receiver.start(options.host, options.port)
-        say(f"{options.ae_title} listens at {options.host}:{port}")
+        say(printable(f"{options.ae_title} listens at {options.host}:{port}"))
         for delivery in deliveries:
             delivery.start()
         if ready is not None:
@@ -156,7 +155,7 @@ def run_node(
                 delivery.join(_GRACE)
     if (out / JOURNAL).exists():
         for sentence in _write_reports(out, sink).drift:
-            say(sentence)
+            say(printable(sentence), "warning")
     say("stopped; the same command goes on from here")
 
 
@@ -171,25 +170,23 @@ def _faults_named() -> Iterator[None]:
         threading.excepthook = before
 
 
-def say(line: str) -> None:
-    """Write a line of the log."""
-    sys.stderr.write(f"{printable(line)}\n")
-
-
 def _answer(scan: Callable[..., object], stop: Event) -> None:
     """Answer what arrives; a disk that is full is waited for, because nothing that was confirmed may be lost."""
     while not stop.is_set():
         try:
             scan(stop=stop)
         except OutputError as error:
-            say(f"results cannot be written: {error.problem}; tried again in {_AGAIN:.0f} s")
+            say(f"results cannot be written: {error.problem}; tried again in {_AGAIN:.0f} s", "warning")
             stop.wait(_AGAIN)
 
 
 def _write_reports(out: Path, sink: ResultSink) -> Written:
     written = write_reports(out, formats=("csv", "html"))
     if sink.failures:
-        say(f"{len(sink.failures)} answers have no DICOM result, for want of a UID; they are in the report alone")
+        say(
+            f"{len(sink.failures)} answers have no DICOM result, for want of a UID; they are in the report alone",
+            "warning",
+        )
         sink.failures.clear()
     return written
 

@@ -21,7 +21,7 @@ from cxr_edge.explanation import (
     Score,
     Segmentation,
 )
-from cxr_edge.text import printable
+from cxr_edge.text import printable, say
 
 
 def explain(
@@ -144,7 +144,7 @@ def explain(
         outcome = Failure.of(found) if isinstance(found, InputError) else attempt(found, partial(work, found))
         if isinstance(outcome, Failure):
             failures += 1
-            typer.echo(printable(f"error: {outcome.error}"), err=True)
+            say(printable(f"error: {outcome.error}"), "error")
             continue
         explanation, folder = outcome
         failures += not write_dicom(explanation.answer, Path(str(found)), explanation=explanation)
@@ -155,10 +155,10 @@ def explain(
             if sentence:
                 typer.echo(printable(f"{'':<10}  {sentence}"))
         for warning in explanation.warnings:
-            typer.echo(printable(f"warning: {found}: {warning}"), err=True)
+            say(printable(f"warning: {found}: {warning}"), "warning")
     if search.summary:
-        typer.echo(search.summary, err=True)
-    typer.echo(RESEARCH_USE, err=True)
+        say(search.summary)
+    say(RESEARCH_USE)
     if failures:
-        typer.echo(f"{failures} of {count} inputs could not be answered.", err=True)
+        say(f"{failures} of {count} inputs could not be answered.", "error")
         raise typer.Exit(InputError.exit_code)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cxr_edge.runtime.providers import Provider
-from cxr_edge.text import printable
+from cxr_edge.text import printable, say
 
 if TYPE_CHECKING:
     from cxr_edge.explanation.explainer import Explanation
@@ -161,5 +161,5 @@ def write_dicom(
     done = attempt(found, write)
     if not isinstance(done, Failure):
         return True
-    typer.echo(printable(f"no DICOM result: {done.error}"), err=True)
+    say(printable(f"no DICOM result: {done.error}"), "error")
     return done.error.kind == "no-dicom"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxr_edge.commands import options
-from cxr_edge.text import printable
+from cxr_edge.text import printable, say
 
 if TYPE_CHECKING:
     from cxr_edge.errors import InputError
@@ -94,28 +94,27 @@ def predict(
         failures += isinstance(outcome, Failure)
         typer.echo(to_line(outcome.to_json()) if json else _row(outcome, spread=test_time_augmentation))
         if isinstance(outcome, Failure):
-            typer.echo(printable(f"error: {outcome.error}"), err=True)
+            say(printable(f"error: {outcome.error}"), "error")
             continue
         failures += not options.write_dicom(outcome, Path(str(found)), dicom_out, report=sr)
         if refusal := outcome.refusal:
             refused += 1
-            typer.echo(printable(f"refused: {found}: {refusal}"), err=True)
+            say(printable(f"refused: {found}: {refusal}"), "warning")
         for warning in outcome.warnings:
-            typer.echo(printable(f"warning: {found}: {warning}"), err=True)
+            say(printable(f"warning: {found}: {warning}"), "warning")
 
     if summary := describe_skipped(skipped):
-        typer.echo(summary, err=True)
+        say(summary)
     session, manifest, precision = model.classifier.session, model.bundle.manifest, model.classifier.precision
-    typer.echo(
+    say(
         f"{manifest.name} {manifest.version} ({model.bundle.digest[:12]}), {precision} on {session.provider}"
         f" ({session.reason}), {session.threads} threads, operating point {model.classifier.rule.operating_point}.\n"
-        f"{RESEARCH_USE}",
-        err=True,
+        f"{RESEARCH_USE}"
     )
     if failures:
-        typer.echo(f"{failures} of {count} inputs could not be answered.", err=True)
+        say(f"{failures} of {count} inputs could not be answered.", "error")
     if refused:
-        typer.echo(f"{refused} of {count} inputs were refused; --no-gate answers them all the same.", err=True)
+        say(f"{refused} of {count} inputs were refused; --no-gate answers them all the same.", "warning")
     if failures or refused:
         raise typer.Exit(InputError.exit_code)
 

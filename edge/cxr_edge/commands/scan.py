@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cxr_edge.commands import options
-from cxr_edge.text import printable
+from cxr_edge.text import printable, say
 
 if TYPE_CHECKING:
     from cxr_edge.api import Model
@@ -164,7 +164,7 @@ def scan(
     without = _name_failures(results)
     _say(str(tally), drift)
     if stopped and not watch:
-        typer.echo(printable(f"Stopped; the same command goes on from here: {out}"), err=True)
+        say(printable(f"Stopped; the same command goes on from here: {out}"), "warning")
         raise typer.Exit(130)
     if not tally.total and not watch:
         raise InputError("no images found; expected JPEG, PNG, TIFF, BMP or DICOM files", kind="no-images")
@@ -202,22 +202,23 @@ def _name_failures(results: "tuple[ResultSink, ...]") -> bool:
     """Say which DICOM inputs have no result; False where all have."""
     failures = [failure for sink in results for failure in sink.failures]
     for failure in failures:
-        typer.echo(printable(f"no DICOM result: {failure.error}"), err=True)
+        say(printable(f"no DICOM result: {failure.error}"), "error")
     return bool(failures)
-
-
-def _watch(discovery: "Discovery", poll: float | None) -> "Arrivals":
-    from cxr_edge.scan.watching import watch_for  # needs the watch extra
-
-    return lambda _, stop: watch_for(discovery, stop, poll=poll)
 
 
 def _say(counts: str, drift: Sequence[str]) -> None:
     from cxr_edge.results.record import RESEARCH_USE
 
     typer.echo(counts)
-    for sentence in (*drift, RESEARCH_USE):
-        typer.echo(printable(sentence), err=True)
+    for sentence in drift:
+        say(printable(sentence), "warning")
+    say(RESEARCH_USE)
+
+
+def _watch(discovery: "Discovery", poll: float | None) -> "Arrivals":
+    from cxr_edge.scan.watching import watch_for  # needs the watch extra
+
+    return lambda _, stop: watch_for(discovery, stop, poll=poll)
 
 
 def _check_watch(*, watch: bool, poll: float | None) -> None:

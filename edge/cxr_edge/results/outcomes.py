@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import format_tb
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from cxr_edge.errors import CxrEdgeError, InputError
 from cxr_edge.reading.radiograph import Radiograph
 from cxr_edge.results.decision import UNSURE
 from cxr_edge.results.schema import RECORD_SCHEMA
+from cxr_edge.text import say
 
 T = TypeVar("T")
 ScopeAnswer = Literal["in scope", "outside", "no chest radiograph"]
@@ -293,5 +295,6 @@ def attempt(path: Path, work: Callable[[], T]) -> T | Failure:
     except CxrEdgeError:
         raise
     except Exception as error:  # noqa: BLE001  # see above
+        say("".join(format_tb(error.__traceback__)).rstrip(), "debug")
         problem = f"failed inside ({type(error).__name__})"
         return Failure(path, InputError(problem, kind="internal", cure="please report this", path=path))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -27,7 +26,7 @@ from cxr_edge.scan.annotated import AnnotatedTree, AnswerSink
 from cxr_edge.scan.folder import locked_folder, open_journal
 from cxr_edge.scan.pipeline import Pipeline, Worker
 from cxr_edge.scan.progress import ProgressDisplay, Tally, counting
-from cxr_edge.text import printable
+from cxr_edge.text import printable, say
 
 REFRESH = 60.0  # seconds after which the reports of a watched folder are written again, if there is anything new
 Arrivals = Callable[[Index, Event], Iterator[Path | InputError | None]]
@@ -86,9 +85,9 @@ def scan_locally(
         nullcontext(stop) if stop else stopped_by_signals() as ended,
     ):
         if stale:
-            sys.stderr.write(printable(f"An earlier scan ended abruptly ({stale}); going on after it.") + "\n")
+            say(printable(f"An earlier scan ended abruptly ({stale}); going on after it."))
         if journal.left_out:
-            sys.stderr.write(f"{journal.left_out} lines of the journal were no records; they are kept beside it.\n")
+            say(f"{journal.left_out} lines of the journal were no records; they are kept beside it.", "warning")
         method = parameters.explain if parameters.explain != "none" else "gradcam"
         if annotated:
             sinks = (*sinks, AnnotatedTree(out, discovery.inputs, model, method=method))

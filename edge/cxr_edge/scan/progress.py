@@ -1,6 +1,5 @@
 """The counts of a scan, and what a person sees of them while it runs, on the error stream."""
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -10,12 +9,12 @@ from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from cxr_edge.errors import InputError
 from cxr_edge.reading.discovery import Discovery
 from cxr_edge.results.index import State
+from cxr_edge.text import is_said, open_console, say
 
 _EVERY = 30.0  # seconds between two lines where there is no terminal
 
@@ -127,10 +126,10 @@ class ProgressDisplay:
         self._told = Tally()
         columns = (TextColumn(f"{{task.fields[{name}]}}") for name in ("rate", "left", "found"))
         self._bar = Progress(
-            MofNCompleteColumn(), BarColumn(), *columns, console=Console(file=sys.stderr), refresh_per_second=4
+            MofNCompleteColumn(), BarColumn(), *columns, console=open_console(stderr=True), refresh_per_second=4
         )
         self._task = self._bar.add_task("", total=None, rate="", left="", found="")
-        self._terminal = self._bar.console.is_terminal
+        self._terminal = self._bar.console.is_terminal and is_said("info")
 
     def __enter__(self) -> Self:
         if self._terminal:
@@ -155,7 +154,7 @@ class ProgressDisplay:
         elif now - self._said >= _EVERY and tally != self._told:
             self._said, self._told = now, deepcopy(tally)
             of = "" if total is None else f" of {total}" + (f", {left} left" if left else "")
-            sys.stderr.write(f"{tally.total}{of}, {rate}, {found}\n")
+            say(f"{tally.total}{of}, {rate}, {found}")
 
 
 def time_left(tally: Tally, total: int | None, seconds: float) -> str:

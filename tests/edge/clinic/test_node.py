@@ -396,7 +396,7 @@ def test_a_second_node_in_the_same_folder_does_nothing(tiny_bundle, tmp_path):
 def test_the_documents_say_what_is_so(tmp_path):
     docs = Path(__file__).parents[3] / "docs"
     assert IMPLEMENTATION in (docs / "dicom-conformance.md").read_text("utf-8")
-    (unit,) = re.findall(r"```ini\n(.*?)```", (docs / "node.md").read_text("utf-8"), re.DOTALL)
+    (unit,) = re.findall(r"```\n(\[Unit\]\n.*?)```", (docs / "node.md").read_text("utf-8"), re.DOTALL)
     if not shutil.which("systemd-analyze"):
         pytest.skip("needs systemd-analyze")
     file = tmp_path / "cxr-edge.service"
