@@ -132,7 +132,10 @@ class Model:
             BundleError: The bundle cannot explain.
         """
         self.explainer.check(method=method, target=target, cam=cam)
-        return self.explainer.explain(self.predict(source), method=method, target=target, cam=cam, lime=lime)
+        answering = self
+        if not self.test_time_augmentation:  # that answers many times, and maps once
+            answering = Model(self.explainer.classifier_for(method, cam), batch_size=self.batch_size)
+        return self.explainer.explain(answering.predict(source), method=method, target=target, cam=cam, lime=lime)
 
     @cached_property
     def explainer(self) -> "Explainer":
