@@ -251,7 +251,8 @@ def main() -> None:
             game = Scored(model, image, segment(image))
             yield game, converged_fits(game, arguments.samples)
 
-    compare(few(), steps, arguments.seeds, f"at most {arguments.superpixels} superpixels, exact")
+    if arguments.radiographs:
+        compare(few(), steps, arguments.seeds, f"at most {arguments.superpixels} superpixels, exact")
     if arguments.many:
         held = f"about 30 superpixels, {arguments.samples:,} samples"
         compare(many(), [each for each in steps if each < 1000], min(2, arguments.seeds), held)
