@@ -25,7 +25,19 @@ from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.runtime.machine import read_machine
 from install_size import DISTRIBUTIONS, MEGABYTES
 from install_size import measure as install
-from peers import by_dianna, by_keras, by_lime, by_litert, by_openvino, by_shap, by_torch, contests, report
+from peers import (
+    by_dianna,
+    by_keras,
+    by_lime,
+    by_litert,
+    by_mnn,
+    by_ncnn,
+    by_openvino,
+    by_shap,
+    by_torch,
+    contests,
+    report,
+)
 from peers.network import Network, plain_export
 from peers.peer import Skipped, gather
 from peers.report import Bar, markdown
@@ -37,7 +49,7 @@ from session_start import BAR as START
 from session_start import measure as start
 
 RADIOGRAPH = Path(__file__).parents[2] / "tests" / "data" / "radiographs" / "person724_virus_1343.jpeg"
-KINDS = (by_openvino, by_keras, by_litert, by_torch, by_lime, by_shap, by_dianna)
+KINDS = (by_openvino, by_keras, by_litert, by_torch, by_ncnn, by_mnn, by_lime, by_shap, by_dianna)
 PARTS = ("lime", "start", "roofline", "install")
 
 

@@ -33,7 +33,7 @@ def peers(network: Network, threads: int) -> list[Peer]:
     size = network.bundle.manifest.input
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.pt"
-        pnnx.export(OfOneChannel().eval(), str(file), torch.zeros(1, 1, size.height, size.width))
+        pnnx.export(OfOneChannel().eval(), str(file), torch.zeros(1, 1, size.height, size.width), fp16=False)
         net = ncnn.Net()
         net.opt.num_threads = threads
         net.load_param(str(file.with_name("network.ncnn.param")))
@@ -43,7 +43,7 @@ def peers(network: Network, threads: int) -> list[Peer]:
         logits = []
         for image in inputs:  # it knows no batches
             run = net.create_extractor()
-            run.input("in0", ncnn.Mat(image[None]))
+            run.input("in0", ncnn.Mat(image[None]).clone())  # it frees what it is given
             logits.append(np.array(run.extract("out0")[1]))
         return network.probability(np.array(logits))
 

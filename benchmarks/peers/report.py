@@ -14,7 +14,7 @@ from rounds import Ratio
 _MARK = "<!-- machine: "
 _PACKAGES = (
     *("numpy", "onnxruntime", "openvino", "keras", "tensorflow-cpu", "ai-edge-litert", "torch", "captum", "lime"),
-    *("dianna", "shap"),
+    *("dianna", "shap", "ncnn", "mnn"),
 )
 
 

@@ -114,7 +114,7 @@ class Model:
         cam: "CamMethod" = "gradcam",
         lime: "LimeOptions | None" = None,
     ) -> "Explanation":
-        """Answer one radiograph and say where the network looked.
+        """Answer one radiograph, say where the network looked, and what it would say without these places.
 
         Args:
             source: As for `predict`.
@@ -135,7 +135,8 @@ class Model:
         answering = self
         if not self.test_time_augmentation:  # that answers many times, and maps once
             answering = Model(self.explainer.classifier_for(method, cam), batch_size=self.batch_size)
-        return self.explainer.explain(answering.predict(source), method=method, target=target, cam=cam, lime=lime)
+        answer = answering.predict(source)
+        return self.explainer.explain(answer, method=method, target=target, cam=cam, lime=lime, hiding=True)
 
     @cached_property
     def explainer(self) -> "Explainer":

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from cxr_edge.errors import InputError, UsageError
 from cxr_edge.explanation import PREDICTED, CamMethod, LimeOptions, Method, check_choice
 from cxr_edge.explanation.gradcam import GradCam, SaliencyMap
+from cxr_edge.explanation.hiding import Hidden, hide
 from cxr_edge.explanation.layercam import LayerCam
 from cxr_edge.explanation.lime import LimeExplanation
 from cxr_edge.explanation.lime.engine import Lime
@@ -35,6 +36,7 @@ class Explanation:
         lime: The LIME explanation, if asked for.
         evidence: How much of them lies in the lungs; None if the bundle cannot outline lungs.
         shap: The Shapley values, if asked for.
+        hidden: What the network says without the places that each map points at, if asked for.
     """
 
     answer: Answer
@@ -43,6 +45,7 @@ class Explanation:
     lime: LimeExplanation | None
     evidence: Evidence | None = None
     shap: ShapExplanation | None = None
+    hidden: tuple[Hidden, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -72,6 +75,7 @@ class Explanation:
             lime=None if self.lime is None else self.lime.to_json(),
             shap=None if self.shap is None else self.shap.to_json(),
             evidence=None if self.evidence is None else self.evidence.to_json(),
+            hidden=tuple(each.to_json() for each in self.hidden),
             files=files or {},
         )
 
@@ -171,6 +175,7 @@ class Explainer:
         target: str = PREDICTED,
         cam: CamMethod = "gradcam",
         lime: LimeOptions | None = None,
+        hiding: bool = False,
     ) -> Explanation:
         """Explain an answer.
 
@@ -181,6 +186,7 @@ class Explainer:
             cam: Which map from features and gradients. HiResCAM is that of one layer before the last where the bundle
                 has LayerCAM; at the last one, where it hasn't, it equals Grad-CAM.
             lime: How LIME and Shapley values are to run; None means the defaults.
+            hiding: Whether the network is asked once more without the places that the maps point at.
 
         Raises:
             InputError: The answer is a refusal: there is no label to explain. Or the network gives NaN.
@@ -202,7 +208,8 @@ class Explainer:
             values = self.shapley.explain(prediction.input, label, lime, regions=regions)
         if self.lungs is not None:
             evidence = measure_evidence(self.lungs.outline(prediction.input), label, saliency, explained, values)
-        return Explanation(answer, label, saliency, explained, evidence, values)
+        hidden = hide(self._classifier, prediction, saliency, (explained, values)) if hiding else ()
+        return Explanation(answer, label, saliency, explained, evidence, values, hidden)
 
     def _saliency(self, prediction: Prediction, label: str, cam: CamMethod) -> SaliencyMap:
         if cam == "layercam":

@@ -16,6 +16,7 @@ from cxr_edge.errors import InputError, OutputError
 from cxr_edge.explanation import CAM_NAMES, Fill, rendering
 from cxr_edge.explanation.explainer import Explanation
 from cxr_edge.explanation.gradcam import SaliencyMap
+from cxr_edge.explanation.hiding import put_to_the_test
 from cxr_edge.explanation.lime import LimeExplanation, SuperpixelExplanation
 from cxr_edge.explanation.lungs import Evidence
 from cxr_edge.explanation.rendering import BgrImage, Line, Panel, to_png
@@ -230,6 +231,9 @@ def _caption(
     if explanation.evidence is not None and explanation.evidence.sentence:
         key = " White line: the lungs." if saliency is not None else ""
         lines.append(Line(explanation.evidence.sentence + key))
+    maps = {each.method for each in (saliency, *superpixels) if each is not None}
+    if hidden := [each for each in explanation.hidden if each.by in maps]:
+        lines.append(Line(put_to_the_test(hidden, prediction.probability, say=_probability)))
     if saliency is not None:
         lines.append(Line(_saliency_caption(saliency)))
     lines.extend(Line(_superpixel_caption(each, note)) for each in superpixels if each is not None)

@@ -148,6 +148,7 @@ class ExplanationPart:
         lime: The LIME explanation, if asked for.
         shap: The Shapley values, if asked for.
         evidence: How much of them lies in the lungs; None if the bundle cannot outline lungs.
+        hidden: What the network says without the places that each map points at.
         files: File name → its path relative to the folder of the record, in POSIX form.
     """
 
@@ -157,13 +158,15 @@ class ExplanationPart:
     lime: Mapping[str, object] | None = None
     evidence: Mapping[str, object] | None = None
     shap: Mapping[str, object] | None = None
+    hidden: tuple[Mapping[str, object], ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
         """Give the record's ``explanation``."""
         maps = {"saliency": self.saliency, "lime": self.lime, "shap": self.shap, "evidence": self.evidence}
         known = {name: dict(each) for name, each in maps.items() if each is not None}
-        return {"target": self.target, **known, "files": dict(self.files)}
+        hidden = {"hidden": [dict(each) for each in self.hidden]} if self.hidden else {}
+        return {"target": self.target, **known, **hidden, "files": dict(self.files)}
 
 
 def to_record(

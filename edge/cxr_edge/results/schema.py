@@ -160,6 +160,14 @@ class EvidenceRecord(Struct, frozen=True, kw_only=True):
     zones_of: str | UnsetType | None = UNSET
 
 
+class HiddenRecord(Struct, frozen=True, kw_only=True):
+    """The positive label's probability without the places that a map points at, which are that share of the picture."""
+
+    map: str
+    hidden_share: Share
+    probability: Share
+
+
 class ExplanationRecord(Struct, frozen=True, kw_only=True):
     """The maps for one label, as far as they were asked for; ``files`` are relative to the folder of the record."""
 
@@ -168,6 +176,7 @@ class ExplanationRecord(Struct, frozen=True, kw_only=True):
     lime: LimeRecord | UnsetType = UNSET
     shap: ShapRecord | UnsetType = UNSET
     evidence: EvidenceRecord | UnsetType = UNSET
+    hidden: list[HiddenRecord] | UnsetType = UNSET
     files: dict[str, str]
 
 

@@ -138,6 +138,8 @@ def test_explain_states_the_share_and_scan_records_it(lung_bundle: Path, tmp_pat
 
     run("scan", tmp_path / "lungs.png", *common, tmp_path / "scan", "--explain=gradcam", "--explain-if=all")
     (record,) = map(json.loads, (tmp_path / "scan" / "results.jsonl").read_text().splitlines())
+    tested = explained[0]["explanation"].pop("hidden")  # which a scan does not pay for
+    assert [each["map"] for each in tested] == ["gradcam"]
     assert {**record["explanation"], "files": 0} == {**explained[0]["explanation"], "files": 0}
     assert record["warnings"] == explained[0]["warnings"]
     header, row = (tmp_path / "scan" / "results.csv").read_text("utf-8-sig").splitlines()
