@@ -155,10 +155,9 @@ class Spread:
 
     def to_json(self) -> dict[str, object]:
         """Give the record of the spread."""
-        names = ("mean", "standard_deviation", "lowest", "highest")
         return {
             "transforms": self.transforms,
-            "probability": {name: getattr(self, name) for name in names},
+            "probability": {key: getattr(self, key) for key in ("mean", "standard_deviation", "lowest", "highest")},
             "label_agreement": self.label_agreement,
             "label_changed_by": list(self.label_changed_by),
         }
@@ -271,8 +270,7 @@ class Failure:
 
     def to_json(self) -> dict[str, object]:
         """Give the record."""
-        reason = self.error
-        error = {"kind": reason.kind, "message": str(reason), "problem": reason.problem, "cure": reason.cure}
+        error = {"message": str(self.error)} | {key: getattr(self.error, key) for key in ("kind", "problem", "cure")}
         return {"schema": RECORD_SCHEMA, "path": os.fspath(self.path), "status": "error", "error": error}
 
 
