@@ -320,6 +320,30 @@ def test_what_an_archive_refuses_is_offered_again_and_keeps_back_no_other(images
         server.shutdown()
 
 
+def test_a_result_that_makes_an_archive_break_off_keeps_back_no_other(images, tiny_bundle, tmp_path):
+    asked = []
+
+    def store(event):
+        asked.append(event.request.AffectedSOPInstanceUID)
+        if asked[-1] == asked[0]:
+            event.assoc.abort()
+        return 0x0000
+
+    entity = AE()
+    entity.add_supported_context(Comprehensive3DSRStorage)
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    archive = f"PACS@127.0.0.1:{server.server_address[1]}"
+    try:
+        with start(tmp_path, tiny_bundle, "--send-to", archive) as node:
+            send(node.port, images[0])
+            wait_for(lambda: len(asked) > 1, what="a second attempt")
+            send(node.port, images[1])
+            wait_for(lambda: node.confirmed() == 1)
+            assert asked.count(asked[0]) == len(asked) - 1
+    finally:
+        server.shutdown()
+
+
 def test_options_that_cannot_be(tiny_bundle, tmp_path):
     for options, said in (
         ([], "nobody may send"),
