@@ -25,10 +25,12 @@ pytest.importorskip("pynetdicom", reason="needs the clinic extra")
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 from pynetdicom import AE, evt
 
+from cxr_edge.clinic import receiving
 from cxr_edge.clinic.receiving import IMPLEMENTATION
 from dicoms import NAME
 from nodes import (
     DICOMWEB,
+    DX,
     LACKING,
     ORTHANC,
     SAMPLE,
@@ -36,10 +38,13 @@ from nodes import (
     Archive,
     Node,
     Orthanc,
+    associate_request,
     copies,
     echo,
+    fragment,
     misbehave,
     send,
+    store_command,
     uids,
     wait_for,
 )
@@ -171,6 +176,30 @@ def test_a_peer_that_stays_silent_is_left_alone(tiny_bundle, tmp_path):
         for each in silent:
             each.close()
         assert wait_for(lambda: echo(node.port), what="an answer")
+
+
+def test_an_object_that_never_ends_is_broken_off(tmp_path, monkeypatch):
+    monkeypatch.setattr(receiving, "_WHOLE", 0.5)
+    limits = receiving.ReceivingLimits(size=10**6, free=0, associations=1)
+    receiver = receiving.Receiver(tmp_path, ae_title="CXREDGE", accept=(), limits=limits, tls=None, say=print)
+    port = receiver.start("127.0.0.1", 0)
+    try:
+        with socket.create_connection(("127.0.0.1", port), 5) as peer:
+            peer.sendall(associate_request([DX]))
+            assert peer.recv(65536)[:1] == b"\2"
+            peer.sendall(fragment(3, store_command()))
+
+            def broken_off():
+                try:
+                    peer.sendall(fragment(0, b"\0" * 10))
+                except OSError:
+                    return True
+                return False
+
+            wait_for(broken_off, what="an end")
+        assert wait_for(lambda: echo(port), what="an answer")  # its place is free again
+    finally:
+        receiver.stop()
 
 
 def test_who_is_not_accepted_is_refused(images, tiny_bundle, tmp_path):
