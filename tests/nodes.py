@@ -18,7 +18,11 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from dicoms import NAME
 
 DCMTK = Path("/usr/bin")  # a virtual environment may have other programs of these names
-LACKING = [name for name in ("storescu", "storescp", "echoscu") if not (DCMTK / name).is_file()]
+LACKING = [
+    name
+    for name in ("storescu", "storescp", "echoscu", "dcmsend", "dcmconv", "dcmcrle", "dcmcjpeg")
+    if not (DCMTK / name).is_file()
+]
 SAMPLE = Path(__file__).parent / "data" / "radiographs" / "nih_dx_chest.dcm"
 
 

@@ -28,7 +28,7 @@ from cxr_edge.clinic.receiving import Receiver, ReceivingLimits
 from cxr_edge.clinic.results import ResultOptions, ResultSink
 from cxr_edge.errors import InputError, OutputError
 from cxr_edge.reading.discovery import Discovery
-from cxr_edge.report import write_reports
+from cxr_edge.report import Written, write_reports
 from cxr_edge.results.index import Index, Parameters
 from cxr_edge.results.journal import JOURNAL
 from cxr_edge.results.output import PRIVATE, assets_of, make_folder_below, make_output_folder, unwritable
@@ -80,6 +80,7 @@ def run_node(
     results: ResultOptions,
     keep: float | None = None,
     mode: int = PRIVATE,
+    skip_bad: bool = False,
     ready: Callable[[int, Event], object] | None = None,
 ) -> None:
     """Receive, answer and deliver until Ctrl-C or SIGTERM.
@@ -93,6 +94,7 @@ def run_node(
         results: Which DICOM objects are made of an answer.
         keep: Days after which what was received, answered and delivered is removed; None keeps everything.
         mode: Permissions of the output folder, if it is made.
+        skip_bad: See `scan_locally`.
         ready: Called with the port and with what ends the node when set, as soon as it listens.
 
     Raises:
@@ -103,6 +105,10 @@ def run_node(
     try:
         make_output_folder(out, mode)
         received, outbox = make_folder_below(out, RECEIVED), make_folder_below(out, OUTBOX)
+        deliveries = [
+            Delivery(outbox, archive, ae_title=options.ae_title, tls=options.client_tls, say=say)
+            for archive in options.send_to
+        ]
     except OSError as error:
         raise unwritable(out, error) from error
     sink = ResultSink(outbox, model, parameters, options=results, mode=mode)
@@ -114,11 +120,16 @@ def run_node(
         tls=options.server_tls,
         say=say,
     )
-    deliveries = [
-        Delivery(outbox, archive, ae_title=options.ae_title, tls=options.client_tls, say=say)
-        for archive in options.send_to
-    ]
     retention = Retention(out, options.send_to, keep)
+
+    def begin(stop: Event) -> None:
+        port = receiver.start(options.host, options.port)
+        say(printable(f"{options.ae_title} listens at {options.host}:{port}"))
+        for delivery in deliveries:
+            delivery.start()
+        if ready is not None:
+            ready(port, stop)
+
     scan = partial(
         scan_locally,
         model,
@@ -129,26 +140,22 @@ def run_node(
         pictures=True,
         sinks=(sink,),
         mode=mode,
-        arrivals=partial(_arrivals, receiver, retention),
+        skip_bad=skip_bad,
+        arrivals=partial(_arrivals, receiver, retention, begin),
         refresh=partial(_write_reports, out, sink),
     )
     with stopped_by_signals() as stop, _faults_named():
-        port = receiver.start(options.host, options.port)
-        say(printable(f"{options.ae_title} listens at {options.host}:{port}"))
-        for delivery in deliveries:
-            delivery.start()
-        if ready is not None:
-            ready(port, stop)
         try:
             _answer(scan, stop)
         finally:
             receiver.stop()
             for delivery in deliveries:
                 delivery.stop()
-            for delivery in deliveries:
+            for delivery in filter(Delivery.is_alive, deliveries):
                 delivery.join(_GRACE)
     if (out / JOURNAL).exists():
-        _write_reports(out, sink)
+        for sentence in _write_reports(out, sink).drift:
+            say(printable(sentence), "warning")
     say("stopped; the same command goes on from here")
 
 
@@ -169,21 +176,30 @@ def _answer(scan: Callable[..., object], stop: Event) -> None:
         try:
             scan(stop=stop)
         except OutputError as error:
-            say(f"results cannot be written: {error.problem}; tried again in {_AGAIN:.0f} s")
+            say(f"results cannot be written: {error.problem}; tried again in {_AGAIN:.0f} s", "warning")
             stop.wait(_AGAIN)
 
 
-def _write_reports(out: Path, sink: ResultSink) -> None:
-    write_reports(out, formats=("csv", "html"))
+def _write_reports(out: Path, sink: ResultSink) -> Written:
+    written = write_reports(out, formats=("csv", "html"))
     if sink.failures:
-        say(f"{len(sink.failures)} answers have no DICOM result, for want of a UID; they are in the report alone")
+        say(
+            f"{len(sink.failures)} answers have no DICOM result, for want of a UID; they are in the report alone",
+            "warning",
+        )
         sink.failures.clear()
+    return written
 
 
 def _arrivals(
-    receiver: Receiver, retention: Retention, index: Index, stop: Event
+    receiver: Receiver, retention: Retention, begin: Callable[[Event], object], index: Index, stop: Event
 ) -> Iterator[Path | InputError | None]:
-    """Give what has no answer yet, then what arrives; a name stands for a content, so that no file is read again."""
+    """Give what has no answer yet, then what arrives; a name stands for a content, so that no file is read again.
+
+    Nothing is received or sent before the engine has the folder for itself.
+    """
+    if not receiver.listens:
+        begin(stop)
     for path in sorted(receiver.folder.glob("*.dcm")):
         state = index.state(str(path))
         if not path.name.startswith(".") and (state is None or state.failed):

@@ -50,8 +50,7 @@ _IDLE = 60.0  # seconds that an association may rest
 _PDU = 1 << 17  # bytes that a peer may put into one PDU; dcmtk sends no longer ones
 _LONGEST_PDU = 1 << 20  # a request for an association may be longer
 _WAITING = 4  # messages of one association; who sends more does not wait for answers
-_CONNECTIONS = 200  # with those that ended while something was waited for
-_CLOSED = "Sta1"  # PS3.8 table 9-10: no association, no connection
+_CONNECTIONS = 200  # also those that have not asked for an association, or have ended while it was waited for
 _NAMED = 100  # AE titles that are named once each when they are refused
 
 
@@ -146,6 +145,11 @@ class Receiver:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return int(server.server_address[1])
 
+    @property
+    def listens(self) -> bool:
+        """Whether it was started."""
+        return self._server is not None
+
     def stop(self) -> None:
         """Listen no longer, and break off what is being sent: it was not confirmed, and will be sent again."""
         if self._server is not None:
@@ -208,12 +212,9 @@ class Receiver:
 class _Entity(AE):
     @property
     def active_associations(self) -> list[Association]:
-        """Those that count for the limit: pynetdicom's also have lost their peer, and wait for it in vain."""
-        return [each for each in super().active_associations if _is_connected(each)]
-
-
-def _is_connected(association: Association) -> bool:
-    return association.dul.is_alive() and association.dul.state_machine.current_state != _CLOSED
+        """Those that count for the limit, with the one that asks; a connection that asks for nothing does not."""
+        asking = threading.current_thread()
+        return [each for each in super().active_associations if each.is_established or each is asking]
 
 
 class _Server(ThreadedAssociationServer):

@@ -79,6 +79,7 @@ def node(
     prevalence: options.Prevalence = None,
     no_gate: options.NoGate = False,
     mode: options.OutputMode = "700",
+    skip_bad: options.SkipBad = False,
 ) -> None:
     """Receive radiographs over the network, answer them, and send the results to the archive.
 
@@ -136,7 +137,7 @@ def node(
     run = partial(run_node, model, parameters, workers=workers or usable_cores(), mode=permissions)
     results = ResultOptions(report=sr, gsps=gsps)
     if not check:
-        run(node_options, out=out.absolute(), results=results, keep=keep)
+        run(node_options, out=out.absolute(), results=results, keep=keep, skip_bad=skip_bad)
         return
     from cxr_edge.clinic.trial import try_node
 

@@ -90,6 +90,7 @@ complete -c cxr-edge -n '__fish_seen_subcommand_from node' -l no-unsure -d 'Deci
 complete -c cxr-edge -n '__fish_seen_subcommand_from node' -l prevalence -x -d 'How frequent pneumonia is among your patients, as 0.3'
 complete -c cxr-edge -n '__fish_seen_subcommand_from node' -l no-gate -d 'Answer what is no chest radiograph, or unlike those that the network knows, too'
 complete -c cxr-edge -n '__fish_seen_subcommand_from node' -l mode -x -d 'Permissions of the folders that are made'
+complete -c cxr-edge -n '__fish_seen_subcommand_from node' -l skip-bad -d 'Leave out lines of results.jsonl that are no records, and keep them in results.bad.jsonl'
 complete -c cxr-edge -n '__fish_seen_subcommand_from node' -l quiet -s q -d 'Say no more than errors, refusals and warnings'
 complete -c cxr-edge -n '__fish_seen_subcommand_from node' -l verbose -s v -d 'Say also which settings are in force, what was loaded, and where a failure came from'
 complete -c cxr-edge -n '__fish_seen_subcommand_from node' -l help -d 'Show what it takes and stop.'

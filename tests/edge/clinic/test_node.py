@@ -1,5 +1,6 @@
 """The node between real modalities and archives: nothing is lost, nothing is sent twice, and the log names nobody."""
 
+import json
 import os
 import re
 import resource
@@ -29,6 +30,7 @@ from cxr_edge.clinic import receiving
 from cxr_edge.clinic.receiving import IMPLEMENTATION
 from dicoms import NAME
 from nodes import (
+    DCMTK,
     DICOMWEB,
     DX,
     LACKING,
@@ -169,12 +171,22 @@ def test_bad_peers(gated_bundle, tmp_path):
         assert "Traceback" not in node.said()
 
 
-def test_a_peer_that_stays_silent_is_left_alone(tiny_bundle, tmp_path):
-    with start(tmp_path, tiny_bundle, "--max-associations", "2") as node:
+def test_peers_that_stay_silent_are_in_nobodys_way(tiny_bundle, tmp_path):
+    with start(tmp_path, tiny_bundle, "--max-associations", "1") as node:
         silent = [socket.create_connection(("127.0.0.1", node.port)) for _ in range(8)]
-        time.sleep(0.3)
+        assert echo(node.port)
         for each in silent:
             each.close()
+
+
+def test_more_associations_than_allowed(tiny_bundle, tmp_path):
+    with start(tmp_path, tiny_bundle, "--max-associations", "1") as node:
+        entity = AE()
+        entity.add_requested_context("1.2.840.10008.1.1")
+        association = entity.associate("127.0.0.1", node.port)
+        assert association.is_established
+        assert not echo(node.port)
+        association.release()
         assert wait_for(lambda: echo(node.port), what="an answer")
 
 
@@ -200,6 +212,38 @@ def test_an_object_that_never_ends_is_broken_off(tmp_path, monkeypatch):
         assert wait_for(lambda: echo(port), what="an answer")  # its place is free again
     finally:
         receiver.stop()
+
+
+def test_every_transfer_syntax_and_class_is_kept_and_answered(images, radiographs, tiny_bundle, tmp_path):
+    compressed = [radiographs.parent / "dicom" / "cr_chest_pa_jpeg2000.dcm"]
+    for image, (program, *options) in zip(
+        images, [["dcmcrle"], ["dcmcjpeg", "+e1"], ["dcmcjpeg", "+eb"]], strict=False
+    ):
+        compressed.append(tmp_path / f"{len(compressed)}.dcm")
+        subprocess.run([DCMTK / program, *options, image, compressed[-1]], check=True)
+    plain = {}
+    for image, (syntax, proposed) in zip(images[3:], {"+tb": "-xb", "+ti": "-xi", "+td": "-xd"}.items(), strict=False):
+        plain[proposed] = tmp_path / f"{syntax}.dcm"
+        subprocess.run([DCMTK / "dcmconv", syntax, image, plain[proposed]], check=True)
+    files = [*compressed, *plain.values()]
+    private = pydicom.dcmread(images[-1])
+    private.SOPClassUID = private.file_meta.MediaStorageSOPClassUID = "1.2.826.0.1.3680043.10.1.1"
+    entity = AE()
+    entity.add_requested_context(private.SOPClassUID, private.file_meta.TransferSyntaxUID)
+    with start(tmp_path, tiny_bundle, "--no-gate") as node:
+        for file in compressed:
+            subprocess.run([DCMTK / "dcmsend", "127.0.0.1", str(node.port), file], check=True)
+        for proposed, file in plain.items():
+            assert CONFIRMED in send(node.port, file, options=[proposed])
+        association = entity.associate("127.0.0.1", node.port)
+        assert association.send_c_store(private).Status == 0x0000
+        association.release()
+        wait_for(lambda: len(node.records()) == len(files) + 1)
+        kept = list((node.out / "received").glob("*.dcm"))
+    assert {data_set(file) for file in files[1:-1]} <= {data_set(file) for file in kept}
+    for file in (files[0], files[-1]):  # dcmtk writes sequences in its own way and deflates anew before it sends
+        assert pydicom.dcmread(file).PixelData in {pydicom.dcmread(each).PixelData for each in kept}
+    assert {json.loads(record)["status"] for record in node.records()} == {"ok"}
 
 
 def test_who_is_not_accepted_is_refused(images, tiny_bundle, tmp_path):
@@ -393,10 +437,19 @@ def test_options_that_cannot_be(tiny_bundle, tmp_path):
     assert "cannot listen" in str(result.exception)
 
 
+def test_a_second_node_in_the_same_folder_does_nothing(tiny_bundle, tmp_path):
+    with start(tmp_path, tiny_bundle):
+        command = ["node", "--out", str(tmp_path / "out"), "--accept", "any", "--port", "0", "--provider", "cpu"]
+        result = CliRunner().invoke(app, [*command, "--explain", "none", "--bundle", str(tiny_bundle)])
+    assert isinstance(result.exception, UsageError)
+    assert "another scan is writing here" in str(result.exception)
+    assert "listens at" not in result.stderr
+
+
 def test_the_documents_say_what_is_so(tmp_path):
     docs = Path(__file__).parents[3] / "docs"
     assert IMPLEMENTATION in (docs / "dicom-conformance.md").read_text("utf-8")
-    (unit,) = re.findall(r"```ini\n(.*?)```", (docs / "node.md").read_text("utf-8"), re.DOTALL)
+    (unit,) = re.findall(r"```\n(\[Unit\]\n.*?)```", (docs / "node.md").read_text("utf-8"), re.DOTALL)
     if not shutil.which("systemd-analyze"):
         pytest.skip("needs systemd-analyze")
     file = tmp_path / "cxr-edge.service"
