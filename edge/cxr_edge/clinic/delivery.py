@@ -128,6 +128,7 @@ class Delivery(threading.Thread):
                 self._look()
                 now = time.monotonic()
                 due = [name for name, attempts in self._waiting.items() if attempts.next <= now]
+                due.sort(key=lambda name: self._waiting[name].count)  # what failed comes last
                 if due and self._reach.next <= now:
                     self._send(due[:_TOGETHER])
             except Exception as error:  # noqa: BLE001  # whatever it is, the results are still there to be sent
@@ -183,8 +184,9 @@ class Delivery(threading.Thread):
             self._refused(name, "its class is not accepted")
             return False
         status = association.send_c_store(self._outbox / name).get("Status")
-        if status is None:
-            return False  # the association is lost
+        if status is None:  # the association is lost, perhaps because of this very object
+            self._waiting[name].failed()
+            return False
         if status != _DUPLICATE and STORAGE_SERVICE_CLASS_STATUS.get(status, ("",))[0] not in {"Success", "Warning"}:
             self._refused(name, f"status 0x{status:04X}")
             return False
@@ -251,11 +253,11 @@ class _Attempts:
 
     def __init__(self) -> None:
         self.next = 0.0
-        self._count = 0
+        self.count = 0
 
     def failed(self) -> int:
         """Note a failure; give how many there were."""
-        self._count += 1
-        pause = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(self._count - 1, 20))
+        self.count += 1
+        pause = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(self.count - 1, 20))
         self.next = time.monotonic() + pause
-        return self._count
+        return self.count

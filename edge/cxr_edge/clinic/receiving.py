@@ -44,6 +44,7 @@ IMPLEMENTATION_VERSION = "CXR_EDGE"
 SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
 """Status of a C-STORE (PS3.4 table B.2-1)."""
 _PATIENCE = 30.0  # seconds for a peer to send a whole PDU
+_WHOLE = 900.0  # seconds for a whole object: a peer that sends a little now and then does not keep its place for ever
 _GREETING = 10.0  # seconds for it to ask for an association
 _IDLE = 60.0  # seconds that an association may rest
 _PDU = 1 << 17  # bytes that a peer may put into one PDU; dcmtk sends no longer ones
@@ -251,6 +252,10 @@ def _read(connection: Any, largest: int, count: int) -> bytearray:
     message, read = association.dimse.message, bytearray(count if count <= _LONGEST_PDU else 0)
     if count > len(read) or association.dimse.msg_queue.qsize() > _WAITING:
         raise OSError("more than a peer may send")
+    if message is None:
+        connection.begun = time.monotonic()
+    elif time.monotonic() - connection.begun > _WHOLE:
+        raise OSError("an object without end")
     if message is not None and message.encoded_command_set.tell() > _LONGEST_PDU:
         raise OSError("a command without end")
     if message is not None and isinstance(message.data_set, BytesIO) and message.data_set.tell() + count > largest:

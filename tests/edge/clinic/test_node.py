@@ -26,11 +26,13 @@ pytest.importorskip("pynetdicom", reason="needs the clinic extra")
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 from pynetdicom import AE, evt
 
+from cxr_edge.clinic import receiving
 from cxr_edge.clinic.receiving import IMPLEMENTATION
 from dicoms import NAME
 from nodes import (
     DCMTK,
     DICOMWEB,
+    DX,
     LACKING,
     ORTHANC,
     SAMPLE,
@@ -38,10 +40,13 @@ from nodes import (
     Archive,
     Node,
     Orthanc,
+    associate_request,
     copies,
     echo,
+    fragment,
     misbehave,
     send,
+    store_command,
     uids,
     wait_for,
 )
@@ -183,6 +188,30 @@ def test_more_associations_than_allowed(tiny_bundle, tmp_path):
         assert not echo(node.port)
         association.release()
         assert wait_for(lambda: echo(node.port), what="an answer")
+
+
+def test_an_object_that_never_ends_is_broken_off(tmp_path, monkeypatch):
+    monkeypatch.setattr(receiving, "_WHOLE", 0.5)
+    limits = receiving.ReceivingLimits(size=10**6, free=0, associations=1)
+    receiver = receiving.Receiver(tmp_path, ae_title="CXREDGE", accept=(), limits=limits, tls=None, say=print)
+    port = receiver.start("127.0.0.1", 0)
+    try:
+        with socket.create_connection(("127.0.0.1", port), 5) as peer:
+            peer.sendall(associate_request([DX]))
+            assert peer.recv(65536)[:1] == b"\2"
+            peer.sendall(fragment(3, store_command()))
+
+            def broken_off():
+                try:
+                    peer.sendall(fragment(0, b"\0" * 10))
+                except OSError:
+                    return True
+                return False
+
+            wait_for(broken_off, what="an end")
+        assert wait_for(lambda: echo(port), what="an answer")  # its place is free again
+    finally:
+        receiver.stop()
 
 
 def test_every_transfer_syntax_and_class_is_kept_and_answered(images, radiographs, tiny_bundle, tmp_path):
@@ -360,6 +389,30 @@ def test_what_an_archive_refuses_is_offered_again_and_keeps_back_no_other(images
             assert "its class is not accepted" in node.said()
             with socket.create_connection(("127.0.0.1", node.port)):  # who is connected does not keep it from its end
                 assert node.stop() == 0
+    finally:
+        server.shutdown()
+
+
+def test_a_result_that_makes_an_archive_break_off_keeps_back_no_other(images, tiny_bundle, tmp_path):
+    asked = []
+
+    def store(event):
+        asked.append(event.request.AffectedSOPInstanceUID)
+        if asked[-1] == asked[0]:
+            event.assoc.abort()
+        return 0x0000
+
+    entity = AE()
+    entity.add_supported_context(Comprehensive3DSRStorage)
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    archive = f"PACS@127.0.0.1:{server.server_address[1]}"
+    try:
+        with start(tmp_path, tiny_bundle, "--send-to", archive) as node:
+            send(node.port, images[0])
+            wait_for(lambda: len(asked) > 1, what="a second attempt")
+            send(node.port, images[1])
+            wait_for(lambda: node.confirmed() == 1)
+            assert asked.count(asked[0]) == len(asked) - 1
     finally:
         server.shutdown()
 
