@@ -140,6 +140,7 @@ def test_it_is_healthy_and_answers_on_a_read_only_root_without_a_network(image, 
     assert "PNEUMONIA" in answered.stdout
     helped = image.run(*image.entry, *image.command)
     assert "Usage: cxr-edge" in helped.stdout
+    assert image.run(*image.entry, "completion", "bash").returncode == 0  # its file is in the wheel
 
 
 def test_it_runs_as_somebody_without_rights():
