@@ -5,10 +5,10 @@
 With 12 superpixels there are 4,096 coalitions, and all of them are scored: that gives the exact Shapley values, and the
 exact linear fit that LIME estimates, of the log-odds of PNEUMONIA. Every method then gets as many evaluations as the
 table says, of these scores. Error: the sum of squared errors, as a share of the sum of the squared exact values. `shap`
-is its KernelExplainer, asked for that many evaluations in all; the Leverage SHAP row is the weighted regression of that
-paper on our coalitions (Musco and Witter 2025, algorithm 1, drawn by size instead of by coin). What LIME's reference
-mode computes is what `lime` computes (tests/edge/explanation/test_lime_reference.py), so it stands in for it; it is
-held to its own fit of all coalitions. Captum is asked for one coalition after the other.
+is its KernelExplainer, asked for that many evaluations in all; Leverage SHAP is algorithm 1 of its paper (Musco and
+Witter 2025), which draws by coin: as many on average. What LIME's reference mode computes is what `lime` computes
+(tests/edge/explanation/test_lime_reference.py), so it stands in for it. Every LIME is held to the linear fit of all
+coalitions by its own kernel. Only ours state intervals.
 
 With --many N, N radiographs of about 30 superpixels come after these: there are too many coalitions of them, and
 65,536, drawn by size, stand in for the exact answer.
@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from math import comb
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+import explanation_peers as peers
 from common import Image, inputs_of, mean_interval, model_for, parser, table
 from cxr_edge import Model
 from cxr_edge.explanation.lime.perturbations import (
@@ -32,7 +33,6 @@ from cxr_edge.explanation.lime.perturbations import (
     Perturber,
     exhaustive,
     fit_ridge,
-    independent,
     kernel_weights,
 )
 from cxr_edge.explanation.lime.sampling import Scorer
@@ -42,6 +42,7 @@ from cxr_edge.explanation.superpixels import Superpixels, segment
 
 Floats = NDArray[np.float64]
 TOP = 3
+Peer = Callable[[peers.Ask, int, int, int], Floats]
 
 
 class Game(Protocol):
@@ -98,12 +99,6 @@ def ask(game: Game, masks: NDArray[np.floating]) -> Floats:
     return game.both(np.rint(masks).astype(np.uint8))[0]
 
 
-def ends(game: Game) -> tuple[float, float]:
-    """The log-odds with everything hidden, and with everything shown."""
-    none, whole = ask(game, np.outer([0.0, 1.0], np.ones(len(game.shares))))
-    return float(none), float(whole)
-
-
 class _Kept:
     """Keeps what the scorer hands on."""
 
@@ -134,13 +129,6 @@ def ours(game: Game, evaluations: int, seed: int) -> Estimate:
     return surrogate.estimate()
 
 
-def leverage(game: Game, evaluations: int, seed: int) -> Estimate:
-    """The regression alone, on the same coalitions."""
-    masks = Coalitions(len(game.shares), np.random.default_rng(seed)).draw(evaluations)
-    found = by_size(masks, game.both(masks)[0])
-    return Estimate(found.values, found.noise, np.nan, np.nan, evaluations)
-
-
 def by_size(masks: Masks, scores: Floats) -> Regression:
     """The regression on coalitions that were drawn by size, the whole picture and the hidden one first."""
     count, pairs = masks.shape[1], masks[2::2]
@@ -150,48 +138,14 @@ def by_size(masks: Masks, scores: Floats) -> Regression:
     return Regression.fit(pairs * 2.0 - 1, (scores[2::2] - scores[3::2]) / 2, weights, float(scores[0] - scores[1]))
 
 
-def package_shap(game: Game, evaluations: int, seed: int) -> Estimate:
-    """The `shap` package; it states no intervals."""
-    import shap
+def peer(estimate: Peer) -> Callable[[Game, int, int], Estimate]:
+    """Another package's or paper's estimate, which states no intervals."""
 
-    count = len(game.shares)
-    np.random.seed(seed)  # noqa: NPY002  # the package draws from the legacy generator
-    explainer = shap.KernelExplainer(partial(ask, game), np.zeros((1, count)))
-    values = explainer.shap_values(np.ones((1, count)), nsamples=evaluations - 2, l1_reg=False, silent=True)[0]
-    return without_intervals(values, evaluations)
+    def run(game: Game, evaluations: int, seed: int) -> Estimate:
+        values = estimate(partial(ask, game), len(game.shares), evaluations, seed)
+        return Estimate(values, np.full(len(values), np.nan), np.nan, np.nan, evaluations)
 
-
-def captum_kernel(game: Game, evaluations: int, seed: int) -> Estimate:
-    """Captum's KernelSHAP; it states no intervals."""
-    from captum.attr import KernelShap
-
-    return by_captum(KernelShap, game, evaluations, seed, n_samples=evaluations - 2)
-
-
-def captum_permutations(game: Game, evaluations: int, seed: int) -> Estimate:
-    """Captum's sampling of permutations, as many whole ones as there are evaluations for; it states no intervals."""
-    from captum.attr import ShapleyValueSampling
-
-    count = max(1, (evaluations - 1) // len(game.shares))
-    return by_captum(ShapleyValueSampling, game, evaluations, seed, n_samples=count)
-
-
-def by_captum(kind: Any, game: Game, evaluations: int, seed: int, **options: int) -> Estimate:
-    """What one of Captum's methods attributes to each superpixel; it asks one coalition at a time."""
-    import torch
-
-    torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
-    count = len(game.shares)
-    shown, hidden = torch.ones(1, count), torch.zeros(1, count)
-    explain = kind(lambda rows: torch.tensor(ask(game, rows.numpy()))).attribute
-    values = explain(shown, baselines=hidden, **options).numpy()[0]
-    return without_intervals(np.asarray(values, np.float64), evaluations)
-
-
-def without_intervals(values: Floats, evaluations: int) -> Estimate:
-    """An estimate that says nothing of its error."""
-    return Estimate(values, np.full(len(values), np.nan), np.nan, np.nan, evaluations)
+    return run
 
 
 def lime_fast(game: Game, evaluations: int, seed: int) -> Estimate:
@@ -202,35 +156,23 @@ def lime_fast(game: Game, evaluations: int, seed: int) -> Estimate:
     return surrogate.estimate()
 
 
-def lime_reference(game: Game, evaluations: int, seed: int) -> Estimate:
-    """What `lime` computes, on the log-odds."""
-    masks = independent(len(game.shares), evaluations, np.random.RandomState(seed))
-    return fit_ridge(masks, ask(game, masks))
-
-
-def exact_fits(game: Known) -> tuple[Floats, Floats, Floats]:
-    """Exact Shapley values, the exact linear fit with equal weights, and the one with the kernel of `lime`."""
+def exact_fits(game: Known) -> tuple[Floats, ...]:
+    """Exact Shapley values, then the exact linear fits by `KERNELS`."""
     masks = exhaustive(len(game.shares))
     scores = ask(game, masks)
-    return (
-        exact_shapley(scores),
-        (2 * masks - 1.0).T @ scores / len(scores) * 2,
-        fit_ridge(masks, scores).coefficients,
-    )
+    plain, _, captum = (linear(masks, scores, each(masks)) for each in KERNELS)
+    return exact_shapley(scores), plain, fit_ridge(masks, scores).coefficients, captum
 
 
-def converged_fits(game: Game, samples: int) -> tuple[Floats, Floats, Floats]:
-    """The same three from a sample of the coalitions."""
+def converged_fits(game: Game, samples: int) -> tuple[Floats, ...]:
+    """The same from a sample of the coalitions."""
     count = len(game.shares)
     masks = Coalitions(count, np.random.default_rng(12345)).draw(samples)
     scores = game.both(masks)[0]
     sizes = masks.sum(axis=1).astype(int)
     drawn = np.bincount(sizes, minlength=count + 1)
     alike = np.array([comb(count, int(size)) for size in sizes], np.float64) / drawn[sizes]  # to weigh all the same
-    return (
-        by_size(masks, scores).values,
-        *(linear(masks, scores, alike * each) for each in (1.0, kernel_weights(masks))),
-    )
+    return by_size(masks, scores).values, *(linear(masks, scores, alike * each(masks)) for each in KERNELS)
 
 
 def linear(masks: Masks, scores: Floats, weights: Floats) -> Floats:
@@ -242,14 +184,23 @@ def linear(masks: Masks, scores: Floats, weights: Floats) -> Floats:
 
 METHODS: dict[str, tuple[Callable[[Game, int, int], Estimate], int, str | None]] = {
     "SHAP, ours": (ours, 0, None),
-    "Leverage SHAP, regression": (leverage, 0, None),
-    "`shap` KernelExplainer": (package_shap, 0, "shap"),
-    "Captum KernelShap": (captum_kernel, 0, "captum"),
-    "Captum ShapleyValueSampling": (captum_permutations, 0, "captum"),
+    "Leverage SHAP": (peer(peers.leverage_shap), 0, None),
+    "`shap` KernelExplainer": (peer(peers.package_shap), 0, "shap"),
+    "Captum KernelShap": (peer(peers.captum_kernel), 0, "captum"),
+    "Captum ShapleyValueSampling": (peer(peers.captum_permutations), 0, "captum"),
+    "DIANNA KernelSHAP": (peer(peers.dianna_shap), 0, "dianna"),
     "LIME, ours": (lime_fast, 1, None),
-    "`lime`": (lime_reference, 2, None),
+    "`lime`": (peer(peers.package_lime), 2, None),
+    "DIANNA LIME": (peer(peers.dianna_lime), 2, "dianna"),
+    "Captum Lime": (peer(peers.captum_lime), 3, "captum"),
 }
 """By name: what estimates, which of the fits it is held to, and the package that it needs."""
+KERNELS: tuple[Callable[[Masks], Floats], ...] = (
+    lambda masks: np.ones(len(masks)),
+    kernel_weights,
+    peers.captum_kernel_weights,
+)
+"""How the linear fits weigh the coalitions: ours, that of `lime`, that of Captum."""
 
 
 def compare(games: Iterator[tuple[Game, tuple[Floats, ...]]], steps: list[int], seeds: int, what: str) -> None:
@@ -300,7 +251,8 @@ def main() -> None:
             game = Scored(model, image, segment(image))
             yield game, converged_fits(game, arguments.samples)
 
-    compare(few(), steps, arguments.seeds, f"at most {arguments.superpixels} superpixels, exact")
+    if arguments.radiographs:
+        compare(few(), steps, arguments.seeds, f"at most {arguments.superpixels} superpixels, exact")
     if arguments.many:
         held = f"about 30 superpixels, {arguments.samples:,} samples"
         compare(many(), [each for each in steps if each < 1000], min(2, arguments.seeds), held)

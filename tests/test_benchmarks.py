@@ -21,7 +21,7 @@ PRINTED = {  # what only a run to the end prints, each with a figure in it
     "damaged_pixels.py": r"\| all \| 50 \| \d+ \| \d+ \| 0 \|",
     "decode_speed.py": r"\| all DICOM \| \d+ \| \d+\.\d \| \d+\.\d \| \d\.\d+ \|",
     "exact_shapley.py": r"\| SHAP, ours \| 64 \| \d\.\d+ .*\d test radiographs, 2 seeds",
-    "explanations.py": r"wrote .*EXPLANATIONS\.md with 3 parts",
+    "explanations.py": r"## Held to exact answers.*About 30 superpixels.*wrote .*EXPLANATIONS\.md with 5 parts",
     "faithfulness.py": r"\| LIME fast \| \d\.\d+ .*2 test radiographs",
     "gate.py": r"(All \d+ of them: \d+\.\d % \(.*)?\| adults \| 2 \|.*with the gate: \d",
     "gradcam.py": r"\| predict \+ Grad-CAM \| \d+\.\d+ ms \| \d\.\d+ \|.*LayerCAM in one run \| \d+\.\d+ ms",
@@ -33,6 +33,7 @@ PRINTED = {  # what only a run to the end prints, each with a figure in it
     "node.py": r"ratio \(bar 0\.8\) \| \d\.\d\d.*none missing \| \d+ .*longest echo after one \(bar 1 s\) \| 0\.\d\d s",
     "other_images.py": r"\d photographs",
     "planted_evidence.py": r"\| marker \| LayerCAM \| \d\.\d+ .*2 test radiographs without pneumonia",
+    "quantus_maps.py": r"\| LayerCAM \| \d\.\de[+-]\d+ \|.*quantus \d|not measured: .*not installed",
     "process_start.py": r"cxr-edge predict one\.jpeg / import numpy.*: \d\.\d+ \(bar",
     "report_open.py": r"200 entries interactive in \d\.\d+ s",
     "roofline.py": r"\d+% of the float32 roofline",
@@ -72,6 +73,7 @@ NEEDED = {
     "roofline.py": ["onnx", "threadpoolctl"],
     "session_start.py": ["tensorflow", "tf2onnx"],
     "planted_evidence.py": ["onnx", "scipy"],
+    "quantus_maps.py": ["onnx", "scipy"],
     "peers": ["onnx"],
 }
 WITHOUT = {

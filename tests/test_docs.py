@@ -35,6 +35,15 @@ def test_a_command_that_is_left_out(example, tmp_path):
     run(example, prepare(tmp_path))
 
 
+@pytest.mark.parametrize("block", blocks(ROOT / "docs" / "configuration.md", "toml"))
+def test_the_settings_that_a_page_shows_are_understood(block, tmp_path, monkeypatch):
+    (tmp_path / "own.toml").write_text(block, encoding="utf-8")
+    monkeypatch.setenv("CXR_EDGE_CONFIG", str(tmp_path / "own.toml"))
+    command = [sys.executable, "-m", "cxr_edge", "schema"]  # every command reads the whole file
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_block_of_commands_is_marked_as_such():
     # What is no fenced block of `sh` or of another language is not looked at, and would not be run.
     for page in [*PAGES, ROOT / "README.md"]:

@@ -133,7 +133,10 @@ class Model:
             BundleError: The bundle cannot explain.
         """
         self.explainer.check(method=method, target=target, cam=cam)
-        answer = self.predict(source)
+        answering = self
+        if not self.test_time_augmentation:  # that answers many times, and maps once
+            answering = Model(self.explainer.classifier_for(method, cam), batch_size=self.batch_size)
+        answer = answering.predict(source)
         return self.explainer.explain(answer, method=method, target=target, cam=cam, lime=lime, hiding=True)
 
     @cached_property

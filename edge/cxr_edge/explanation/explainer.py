@@ -18,8 +18,11 @@ from cxr_edge.explanation.shapley.engine import Shapley
 from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.results.outcomes import Answer, Prediction
 from cxr_edge.results.record import ExplanationPart, to_record
+from cxr_edge.runtime.networks import HIRESCAM, LAYERCAM
 
 _WITHOUT_MAP = {"lime", "shap"}
+_BACKWARD = {"layercam": LAYERCAM, "hirescam": HIRESCAM}
+"""Maps that need a backward pass through the network, and which of its outputs they are made of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +157,21 @@ class Explainer:
                 return label
         raise UsageError(f"target {target!r}; expected one of {', '.join((PREDICTED, *labels))}")
 
+    def classifier_for(self, method: Method, cam: CamMethod) -> Classifier:
+        """Give what answers a radiograph that is explained right afterwards.
+
+        Where a map needs the network's backward pass and the answer is float32, that is one run of the network for
+        both: forward and backward. Its last digits may differ from those of the network alone.
+
+        Args:
+            method: See `explain`.
+            cam: See `explain`.
+        """
+        layered = self._classifier.bundle.manifest.layercam is not None and self._classifier.precision == "fp32"
+        if method in _WITHOUT_MAP or cam not in _BACKWARD or not layered:
+            return self._classifier
+        return self._classifier.with_maps(self.layercam.session, (_BACKWARD[cam],))
+
     def explain(
         self,
         answer: Answer,
@@ -191,7 +209,8 @@ class Explainer:
         if method in {"lime", "both", "all"}:
             explained = self.lime.explain(prediction.input, label, lime)
         if method in {"shap", "all"}:
-            values = self.shapley.explain(prediction.input, label, lime)
+            regions = None if explained is None else explained.superpixels
+            values = self.shapley.explain(prediction.input, label, lime, regions=regions)
         if self.lungs is not None:
             evidence = measure_evidence(self.lungs.outline(prediction.input), label, saliency, explained, values)
         hidden = hide(self._classifier, prediction, saliency, (explained, values)) if hiding else ()
@@ -199,7 +218,7 @@ class Explainer:
 
     def _saliency(self, prediction: Prediction, label: str, cam: CamMethod) -> SaliencyMap:
         if cam == "layercam":
-            return self.layercam.explain(prediction.input, label)
+            return self.layercam.explain(prediction.input, label, known=prediction.maps)
         if cam == "hirescam" and self._classifier.bundle.manifest.layercam is not None:
-            return self.layercam.hirescam(prediction.input, label)
+            return self.layercam.hirescam(prediction.input, label, known=prediction.maps)
         return self.gradcam.explain(prediction.features, label, method=cam)

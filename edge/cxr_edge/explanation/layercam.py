@@ -1,5 +1,7 @@
 """LayerCAM and HiResCAM from the gradients at several layers, which the network itself computes in one run."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,7 +38,7 @@ class LayerCam:
         self._ends = np.cumsum([height * width for height, width in self._shapes])[:-1]
         self._positive = bundle.manifest.positive
 
-    def explain(self, image: Map, target: str) -> SaliencyMap:
+    def explain(self, image: Map, target: str, *, known: Mapping[str, Map] | None = None) -> SaliencyMap:
         """Map where an input speaks for a label, by LayerCAM over all layers.
 
         A layer's map is ReLU(Σ_k ReLU(g_k)·A_k), A the layer's activation and g the gradient of the label's log-odds
@@ -46,6 +48,7 @@ class LayerCam:
         Args:
             image: float32 [height, width] in 0..255, from `to_input`.
             target: One of the bundle's labels.
+            known: `Prediction.maps`; where they hold the map, the network does not run again.
 
         Returns:
             The fused map, 0..1, with those that it was made of.
@@ -53,13 +56,12 @@ class LayerCam:
         Raises:
             InputError: A map is not finite.
         """
-        (maps,) = self.session.run({"pixels": image[None]}, [LAYERCAM])
-        layers = self._cut(maps[0, int(target == self._positive)])
+        layers = self._cut(self._run(LAYERCAM, image, known)[int(target == self._positive)])
         height, width = self._shapes[-1]
         spread = [SaliencyMap(layer, "layercam", target).upsample(height, width) for layer in layers]
         return SaliencyMap(np.max(spread, axis=0), "layercam", target, layers)
 
-    def hirescam(self, image: Map, target: str) -> SaliencyMap:
+    def hirescam(self, image: Map, target: str, *, known: Mapping[str, Map] | None = None) -> SaliencyMap:
         """Map where an input speaks for a label, by HiResCAM one layer before the last.
 
         ReLU(Σ_k g_k·A_k) (Draelos and Carin 2020, equation 3). At the last layer it would be Grad-CAM: behind global
@@ -68,14 +70,19 @@ class LayerCam:
         Args:
             image: float32 [height, width] in 0..255, from `to_input`.
             target: One of the bundle's labels.
+            known: See `explain`.
 
         Raises:
             InputError: The map is not finite.
         """
-        (maps,) = self.session.run({"pixels": image[None]}, [HIRESCAM])
-        signed = self._cut(maps[0])[:2][-1]
+        signed = self._cut(self._run(HIRESCAM, image, known))[:2][-1]
         sign = np.float32(1 if target == self._positive else -1)
         return SaliencyMap(np.maximum(sign * signed, 0), "hirescam", target)
+
+    def _run(self, output: str, image: Map, known: Mapping[str, Map] | None) -> Map:
+        if known and output in known:
+            return known[output]
+        return self.session.run({"pixels": image[None]}, [output])[0][0]
 
     def _cut(self, cells: Map) -> tuple[Map, ...]:
         """Turn the cells of all layers into the map of each."""

@@ -11,10 +11,19 @@ from cxr_edge.explanation import rendering
 from cxr_edge.explanation.explainer import Explanation
 from cxr_edge.explanation.figures import draw_lime
 from cxr_edge.explanation.gradcam import SaliencyMap
-from cxr_edge.explanation.lime import LimeExplanation
+from cxr_edge.explanation.lime import SuperpixelExplanation
 from cxr_edge.explanation.lungs import LungOutline
 from cxr_edge.reading.radiograph import Radiograph
-from cxr_edge.results.output import HEAT_LAYER, HEAT_MAP, LIME_LAYER, LUNGS_LAYER, RADIOGRAPH, THUMBNAIL
+from cxr_edge.results.output import (
+    FINE_LAYER,
+    HEAT_LAYER,
+    HEAT_MAP,
+    LIME_LAYER,
+    LUNGS_LAYER,
+    RADIOGRAPH,
+    SHAP_LAYER,
+    THUMBNAIL,
+)
 
 _SMALL, _LARGE = 256, 1280  # longer sides
 _HEAT_SIDE = 224  # a map of 7 x 7 cells has no more detail
@@ -66,16 +75,49 @@ def layers(explanation: Explanation) -> dict[str, bytes]:
     """Draw what there is of an explanation.
 
     Returns:
-        File name → PNG with transparency: the heat map, LIME, and the outline of the lungs where they were found.
+        File name → PNG with transparency: the heat map, LIME, SHAP, and the outline of the lungs where they were found.
     """
     radiograph, drawn = explanation.answer.radiograph, {}
     if explanation.saliency is not None:
-        drawn[HEAT_LAYER] = rendering.to_png(heat_layer(explanation.saliency))
-    if explanation.lime is not None:
-        drawn[LIME_LAYER] = rendering.to_png(lime_layer(explanation.lime, *_size(radiograph)))
+        name = FINE_LAYER if explanation.saliency.method == "layercam" else HEAT_LAYER
+        drawn[name] = rendering.to_png(heat_layer(explanation.saliency))
+    for name, explained in ((LIME_LAYER, explanation.lime), (SHAP_LAYER, explanation.shap)):
+        if explained is not None:
+            drawn[name] = rendering.to_png(superpixel_layer(explained, *_size(radiograph)))
     if explanation.evidence is not None and not explanation.evidence.outline.implausible:
         drawn[LUNGS_LAYER] = rendering.to_png(lungs_layer(explanation.evidence.outline, *_size(radiograph)))
     return drawn
+
+
+def pointed_at(explanation: Explanation) -> dict[str, object]:
+    """Say what lies under a pointer, for a page.
+
+    Returns:
+        Name of a layer's file → ``width`` and ``height`` of a grid over the radiograph; ``cells``, the number of the
+        region at each place, row by row; ``values``, of each region its value and, of superpixels, the ends of its 95 %
+        interval; ``unit`` and ``target``.
+    """
+    found: dict[str, object] = {}
+    if (saliency := explanation.saliency) is not None:
+        height, width = saliency.raw.shape
+        name = FINE_LAYER if saliency.method == "layercam" else HEAT_LAYER
+        shares = [[float(value)] for value in saliency.normalised.ravel()]
+        cells = list(range(height * width))
+        found[name] = _grid(width, height, cells, shares, unit="peak", target=saliency.target)
+    for name, explained in ((LIME_LAYER, explanation.lime), (SHAP_LAYER, explanation.shap)):
+        if explained is not None:
+            numbers = explained.superpixels.labels[1::2, 1::2]  # to two pixels of the input
+            values = np.column_stack([explained.coefficients, explained.intervals]).tolist()
+            height, width = numbers.shape
+            cells = numbers.ravel().tolist()
+            found[name] = _grid(width, height, cells, values, unit=explained.score, target=explained.target)
+    return found
+
+
+def _grid(
+    width: int, height: int, cells: list[int], values: list[list[float]], *, unit: str, target: str
+) -> dict[str, object]:
+    return {"width": width, "height": height, "cells": cells, "values": values, "unit": unit, "target": target}
 
 
 def heat_layer(saliency: SaliencyMap) -> BgraImage:
@@ -89,18 +131,18 @@ def heat_layer(saliency: SaliencyMap) -> BgraImage:
     return _with_opacity(colours, rendering.HEAT_OPACITY * values)
 
 
-def lime_layer(lime: LimeExplanation, height: int, width: int) -> BgraImage:
-    """Draw LIME as the figure does: green for, hatched red against, the leaders outlined and numbered.
+def superpixel_layer(explained: SuperpixelExplanation, height: int, width: int) -> BgraImage:
+    """Draw LIME or Shapley values as the figure does: green for, hatched red against, leaders outlined and numbered.
 
     Args:
-        lime: The explanation.
+        explained: The explanation.
         height: Rows of the picture.
         width: Columns of the picture.
 
     Returns:
         BGRA uint8 [height, width, 4].
     """
-    dark, bright = (draw_lime(np.full((height, width, 3), grey, np.uint8), lime) for grey in (0, 255))
+    dark, bright = (draw_lime(np.full((height, width, 3), grey, np.uint8), explained) for grey in (0, 255))
     return _from_black_and_white(dark, bright)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, replace
 from threading import Lock
 
@@ -16,6 +17,7 @@ from cxr_edge.results.decision import DecisionRule, reweighed
 from cxr_edge.results.outcomes import Prediction
 from cxr_edge.runtime.networks import DESCRIPTOR, open_classifier
 from cxr_edge.runtime.providers import BF16, Provider
+from cxr_edge.runtime.sessions import Session
 from cxr_edge.runtime.tuning import stated_bounds
 
 
@@ -43,6 +45,7 @@ class Classifier:
         session: The loaded network.
         gate: What scores its inputs; None where there is none or it was switched off.
         exact_labels: Whether an answer that another precision than fp32 could have turned is computed again in fp32.
+        maps: What else its network computes for `Prediction.maps`; see `with_maps`.
 
     Args:
         bundle: An opened bundle.
@@ -112,6 +115,18 @@ class Classifier:
         self.gate = Gate(bundle) if gate and manifest.gate else None
         self.exact_labels = exact_labels
         self._doubt = Doubt(self, manifest, unsure=unsure, prevalence=prevalence) if exact_labels else None
+        self.maps: tuple[str, ...] = ()
+
+    def with_maps(self, session: Session, maps: tuple[str, ...]) -> Classifier:
+        """Give the same classifier on a session whose network goes on to compute maps, so that it runs only once.
+
+        Args:
+            session: Of the same network in the same precision, with more outputs.
+            maps: Their names; `Prediction.maps` has them.
+        """
+        other = copy(self)
+        other.session, other.maps = session, maps
+        return other
 
     def predict(self, inputs: NDArray[np.float32]) -> tuple[Prediction, ...]:
         """Answer a batch.
@@ -127,10 +142,11 @@ class Classifier:
 
     def _predict(self, inputs: NDArray[np.float32]) -> tuple[Prediction, ...]:
         count = len(inputs)
-        names = ["logodds", "probability", "features", *([DESCRIPTOR] if self.gate else [])]
+        names = ["logodds", "probability", "features", *([DESCRIPTOR] if self.gate else []), *self.maps]
         logodds, probability, features, *rest = self.session.run({"pixels": inputs}, names)
         probability = self._reweighed(probability)
-        descriptors = rest[0] if rest else [None] * count
+        maps = rest[len(rest) - len(self.maps) :]
+        descriptors = rest[0] if self.gate else [None] * count
         scores = self.gate.scores(rest[0]) if self.gate else None
         return tuple(
             Prediction(
@@ -148,6 +164,7 @@ class Classifier:
                 gate_score=None if scores is None else float(scores.distance[row]),
                 scope_score=None if scores is None or scores.elsewhere is None else float(scores.elsewhere[row]),
                 descriptor=descriptors[row],
+                maps={name: values[row] for name, values in zip(self.maps, maps, strict=True)},
             )
             for row in range(count)
         )

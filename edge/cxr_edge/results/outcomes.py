@@ -2,8 +2,8 @@
 
 import math
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import format_tb
 from typing import Literal, TypeVar
@@ -82,6 +82,7 @@ class Prediction:
         gate_score: How unlike a chest radiograph the input is; None where no gate was asked.
         scope_score: Log-odds that it is not one of the radiographs that the network knows; None where nobody can tell.
         descriptor: What the gate looked at, float32 [D]; None where no gate was asked.
+        maps: What a backward pass in the same run gave, by the name of the output; see `Classifier.with_maps`.
     """
 
     logodds: float
@@ -98,6 +99,7 @@ class Prediction:
     gate_score: float | None = None
     scope_score: float | None = None
     descriptor: NDArray[np.float32] | None = None
+    maps: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def is_finite(self) -> bool:
@@ -153,10 +155,9 @@ class Spread:
 
     def to_json(self) -> dict[str, object]:
         """Give the record of the spread."""
-        names = ("mean", "standard_deviation", "lowest", "highest")
         return {
             "transforms": self.transforms,
-            "probability": {name: getattr(self, name) for name in names},
+            "probability": {key: getattr(self, key) for key in ("mean", "standard_deviation", "lowest", "highest")},
             "label_agreement": self.label_agreement,
             "label_changed_by": list(self.label_changed_by),
         }
@@ -269,8 +270,7 @@ class Failure:
 
     def to_json(self) -> dict[str, object]:
         """Give the record."""
-        reason = self.error
-        error = {"kind": reason.kind, "message": str(reason), "problem": reason.problem, "cure": reason.cure}
+        error = {"message": str(self.error)} | {key: getattr(self.error, key) for key in ("kind", "problem", "cure")}
         return {"schema": RECORD_SCHEMA, "path": os.fspath(self.path), "status": "error", "error": error}
 
 

@@ -19,8 +19,9 @@ from cxr_edge.reading.picture import SUFFIXES
 ASSETS = "assets"
 THUMBNAIL, HEAT_MAP, RADIOGRAPH = "thumbnail.jpg", "gradcam.jpg", "radiograph.jpg"
 HEAT_LAYER, LIME_LAYER, LUNGS_LAYER = "gradcam.png", "lime.png", "lungs.png"  # transparent, laid over the radiograph
+FINE_LAYER, SHAP_LAYER = "layercam.png", "shap.png"  # likewise, on the local page where asked
 FIGURE = "figure.png"  # of earlier scans, which had no layers
-PICTURES = (THUMBNAIL, HEAT_MAP, FIGURE, RADIOGRAPH, HEAT_LAYER, LIME_LAYER, LUNGS_LAYER)
+PICTURES = (THUMBNAIL, HEAT_MAP, FIGURE, RADIOGRAPH, HEAT_LAYER, LIME_LAYER, LUNGS_LAYER, FINE_LAYER, SHAP_LAYER)
 
 
 def assets_of(sha256: str) -> Path:

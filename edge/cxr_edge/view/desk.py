@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -16,8 +16,8 @@ import numpy as np
 
 from cxr_edge.api import Model
 from cxr_edge.errors import InputError, UsageError
-from cxr_edge.explanation import Method
-from cxr_edge.explanation.overlays import layers, page_pictures
+from cxr_edge.explanation import CamMethod, Method
+from cxr_edge.explanation.overlays import layers, page_pictures, pointed_at
 from cxr_edge.reading.decode import decode
 from cxr_edge.report.page import picture_bits, pictures_of
 from cxr_edge.results.index import DESCRIPTION
@@ -43,11 +43,13 @@ class DroppedFile:
         record: What is said about it.
         pictures: Name of a picture → the file.
         answer: The answer without its pixels; None where there is none to explain.
+        regions: From `pointed_at`.
     """
 
     record: Record
     pictures: dict[str, bytes]
     answer: Answer | None = None
+    regions: dict[str, object] = field(default_factory=dict)
 
     def row(self, name: str) -> PageRow:
         """Give the row of the page under a file's name."""
@@ -121,12 +123,13 @@ class Desk:
         shape = np.broadcast_to(np.uint8(0), answer.radiograph.pixels.shape)
         return DroppedFile(record, pictures, replace(answer, radiograph=replace(answer.radiograph, pixels=shape)))
 
-    def explain(self, name: str, method: Method) -> PageRow:
+    def explain(self, name: str, method: Method, cam: CamMethod = "gradcam") -> PageRow:
         """Explain the answer of a file.
 
         Args:
             name: Of the file.
-            method: ``gradcam``, or ``both``, which takes about a second.
+            method: ``gradcam``, or ``both`` or ``shap``, which take about a second.
+            cam: ``gradcam``, or ``layercam``; where the bundle has none, nothing is added.
 
         Raises:
             InputError: No such file lies here, or its answer is a refusal.
@@ -136,14 +139,26 @@ class Desk:
             file = self._files.get(sha256 or "")
         if sha256 is None or file is None or file.answer is None:
             raise InputError("is not open here", kind="unknown", path=Path(name))
-        explanation = self.model.explainer.explain(file.answer, method=method)
-        with self._lock:  # another request may have drawn the other map meanwhile
-            pictures = {**self._files.get(sha256, file).pictures, **layers(explanation)}
-            part = explanation.to_part({name: name for name in pictures})
-            now = datetime.now(UTC)
-            record = to_record(file.answer, explanation=part, sha256=sha256, time=now)
-            self._files[sha256] = explained = replace(file, record=record, pictures=pictures)
+        if cam == "layercam" and self.model.bundle.manifest.layercam is None:
+            return file.row(name)
+        explanation = self.model.explainer.explain(file.answer, method=method, cam=cam)
+        drawn, regions = layers(explanation), pointed_at(explanation)
+        with self._lock:  # another request may have drawn another map meanwhile
+            former = self._files.get(sha256, file)
+            pictures = {**former.pictures, **drawn}
+            record = former.record
+            if cam == "gradcam" and method in {"gradcam", "both"}:  # the facts beside the picture are of these two
+                part = explanation.to_part({name: name for name in pictures})
+                record = to_record(file.answer, explanation=part, sha256=sha256, time=datetime.now(UTC))
+            regions = {**former.regions, **regions}
+            self._files[sha256] = explained = replace(file, record=record, pictures=pictures, regions=regions)
         return explained.row(name)
+
+    def regions(self, name: str) -> dict[str, object]:
+        """Give what lies under a pointer on the maps of a file, see `pointed_at`; nothing where there are none."""
+        with self._lock:
+            file = self._files.get(self._names.get(name, ""))
+        return {} if file is None else file.regions
 
     def rows(self) -> list[PageRow]:
         """Give all files in the order in which they came."""

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cxr_edge import __version__
 from cxr_edge.errors import CxrEdgeError, UsageError
+from cxr_edge.explanation import CamMethod, Method
 from cxr_edge.report.page import asset, page_script, page_template, to_script_json
 from cxr_edge.results.output import PICTURES
 from cxr_edge.results.record import COLUMNS, RESEARCH_USE
@@ -44,6 +45,12 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
 }
 _T = TypeVar("_T")
+_METHODS: dict[str, tuple[Method, CamMethod]] = {
+    "gradcam": ("gradcam", "gradcam"),
+    "layercam": ("gradcam", "layercam"),
+    "lime": ("both", "gradcam"),
+    "shap": ("shap", "gradcam"),
+}
 
 
 def make_app(desk: Desk, scan: ScanFolder | None, *, token: str, port: int) -> ASGIApp:
@@ -99,8 +106,12 @@ def make_app(desk: Desk, scan: ScanFolder | None, *, token: str, port: int) -> A
         return JSONResponse(await run(answering, lambda: desk.answer(name, data)))
 
     async def explain(request: Request) -> Response:
-        name, lime = request.query_params.get("name", ""), request.query_params.get("method") == "lime"
-        return JSONResponse(await run(explaining, lambda: desk.explain(name, "both" if lime else "gradcam")))
+        name = request.query_params.get("name", "")
+        asked = _METHODS.get(request.query_params.get("method", ""), _METHODS["gradcam"])
+        return JSONResponse(await run(explaining, lambda: desk.explain(name, *asked)))
+
+    async def regions(request: Request) -> Response:
+        return JSONResponse(desk.regions(request.query_params.get("name", "")))
 
     async def clear(_: Request) -> Response:
         desk.clear()
@@ -128,6 +139,7 @@ def make_app(desk: Desk, scan: ScanFolder | None, *, token: str, port: int) -> A
         Route("/page.js", script),
         Route("/answer", answer, methods=["POST"]),
         Route("/explain", explain, methods=["POST"]),
+        Route("/regions", regions),
         Route("/clear", clear, methods=["POST"]),
         Route("/rows", rows),
         Route("/assets/{two}/{sha256}/{name}", picture),

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 pytest.importorskip("selenium", reason="selenium is not installed")
 pytest.importorskip("starlette", reason="the extra view is not installed")
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -106,6 +108,59 @@ def test_one_radiograph_is_answered_then_explained(page: webdriver.Chrome, radio
     press(page, "i")
     assert "window" in page.find_element(By.CSS_SELECTOR, "#pane .radiograph").value_of_css_property("filter")
     press(page, "0", Keys.ESCAPE)
+
+
+def test_what_a_superpixel_says_under_the_pointer(page: webdriver.Chrome, radiographs: Path) -> None:
+    drop(page, radiographs / CHILD)
+    shap = page.find_element(By.CSS_SELECTOR, "[data-seen=shap]")
+    wait(page, shap.is_displayed, 60)
+    shap.click()
+    assert set(layers(page)) == {"radiograph.jpg", "shap.png", "lungs.png"}
+    stage = page.find_element(By.CSS_SELECTOR, "#pane .radiograph")
+    pointed = []
+    for across in (-60, 0, 60):
+        ActionChains(page).move_to_element_with_offset(stage, across, 20).perform()
+        pointed.append(text_of(page, "pointed"))
+        number = r"[+\u2212]\d+\.\d\d"
+        said = rf"SHAP, this superpixel: {number} log-odds of PNEUMONIA, 95 % interval {number} to {number}"
+        assert re.match(said, pointed[-1]), pointed
+    assert len({*pointed}) > 1
+    page.find_element(By.CSS_SELECTOR, "[data-seen=fine]").click()
+    ActionChains(page).move_to_element(stage).perform()
+    assert re.fullmatch(r"LayerCAM, this cell: \d+ % of the peak", text_of(page, "pointed"))
+    ActionChains(page).move_to_element(page.find_element(By.ID, "name")).perform()
+    assert not text_of(page, "pointed")
+
+
+def test_all_maps_side_by_side(page: webdriver.Chrome, radiographs: Path) -> None:
+    drop(page, radiographs / CHILD)
+    wait(page, page.find_element(By.CSS_SELECTOR, "[data-seen=shap]").is_displayed, 60)
+    button = page.find_element(By.ID, "all-maps")
+    button.click()
+    titles = [each.text for each in page.find_elements(By.CSS_SELECTOR, ".maps figcaption")]
+    assert titles == ["Grad-CAM", "LayerCAM", "LIME", "SHAP"]
+    for image in page.find_elements(By.CSS_SELECTOR, ".maps img"):
+        wait(page, lambda image=image: int(image.get_property("naturalWidth")) > 100)
+        assert image.rect["width"] > 50
+    if folder := os.environ.get("CXR_EDGE_SCREENSHOTS"):
+        page.save_screenshot(str(Path(folder) / "side-by-side.png"))
+    button.click()
+    assert not page.find_elements(By.CSS_SELECTOR, ".maps")
+    assert page.find_element(By.CSS_SELECTOR, "#pane .radiograph").is_displayed()
+
+
+def test_the_map_is_uncovered_by_a_slider(page: webdriver.Chrome, radiographs: Path) -> None:
+    drop(page, radiographs / CHILD)
+    wait(page, lambda: "gradcam.png" in layers(page))
+    slider = page.find_element(By.ID, "reveal")
+    page.execute_script("arguments[0].value = 50; arguments[0].dispatchEvent(new Event('input'))", slider)
+    heat = page.find_element(By.CSS_SELECTOR, "#pane .heat")
+    assert heat.value_of_css_property("clip-path") == "inset(0px 0px 0px 50%)"
+    assert page.find_element(By.CSS_SELECTOR, "#pane .lungs").value_of_css_property("clip-path") == "none"
+    if folder := os.environ.get("CXR_EDGE_SCREENSHOTS"):
+        page.save_screenshot(str(Path(folder) / "slider.png"))
+    page.execute_script("arguments[0].value = 0; arguments[0].dispatchEvent(new Event('input'))", slider)
+    assert heat.value_of_css_property("clip-path") == "inset(0px 0px 0px 0%)"
 
 
 def test_what_cannot_be_answered_says_why(page: webdriver.Chrome, radiographs: Path, tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ $("level").oninput = () => {
   grey.level = +$("level").value;
   setWindow();
 };
+$("reveal").oninput = () => document.documentElement.style.setProperty("--reveal", `${$("reveal").value}%`);
+$("all-maps").onclick = sideBySide;
 $("contrast").oninput = () => {
   grey.contrast = +$("contrast").value;
   setWindow();

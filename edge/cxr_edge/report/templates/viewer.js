@@ -1,6 +1,7 @@
 // The radiograph, large: layers over it, grey window, zoom. Two panes side by side share all of that.
-const LAYERS = { heat: "gradcam.png", lime: "lime.png", lungs: "lungs.png" };
-const seen = { heat: true, lime: false, lungs: true, invert: false };
+const LAYERS = { heat: "gradcam.png", lime: "lime.png", lungs: "lungs.png", fine: "layercam.png", shap: "shap.png" };
+const MAPS = { heat: "Grad-CAM", fine: "LayerCAM", lime: "LIME", shap: "SHAP" };
+const seen = { heat: true, lime: false, lungs: true, fine: false, shap: false, invert: false };
 const FULL = { level: 50, contrast: 100 }; // per cent of the grey range: its middle, all of it
 let grey = { ...FULL };
 let place = { zoom: 1, x: 0, y: 0 };
@@ -19,6 +20,8 @@ function makePane(box) {
   }, { passive: false });
   box.addEventListener("pointerdown", (event) => drag(event, box));
   box.addEventListener("dblclick", resetView);
+  box.addEventListener("pointermove", (event) => pointAt(pane, event));
+  box.addEventListener("pointerleave", () => pointAt(pane, null));
   return pane;
 }
 
@@ -154,10 +157,55 @@ function resetView() {
   setWindow();
 }
 
+// What the map says of the place under the pointer; only the local page knows.
+function pointAt(pane, event) {
+  const map = Object.keys(MAPS).find((each) => seen[each] && pane.row && has(pane.row, LAYERS[each]));
+  const regions = event && map && pane.image && typeof regionsOf === "function" ? regionsOf(pane.row)?.[LAYERS[map]] : null;
+  let text = "";
+  if (regions) {
+    const area = pane.image.getBoundingClientRect();
+    const column = Math.floor(((event.clientX - area.left) / area.width) * regions.width);
+    const line = Math.floor(((event.clientY - area.top) / area.height) * regions.height);
+    if (column >= 0 && line >= 0 && column < regions.width && line < regions.height) {
+      const region = regions.cells[line * regions.width + column];
+      const [value, low, high] = regions.values[region];
+      const unit = regions.unit === "logodds" ? "log-odds" : "probability";
+      const signed = (number) => `${number < 0 ? "−" : "+"}${Math.abs(number).toFixed(2)}`;
+      text = low === undefined ? `${MAPS[map]}, this cell: ${percent(value)} of the peak`
+        : `${MAPS[map]}, this superpixel: ${signed(value)} ${unit} of ${regions.target}, 95 % interval ${signed(low)} to ${signed(high)}${low <= 0 && high >= 0 ? ": it may as well be nothing" : ""}`;
+    }
+  }
+  $("pointed").textContent = text;
+}
+
+// All maps of the radiograph beside each other.
+function sideBySide() {
+  const pane = panes[0];
+  const wanted = !pane.box.querySelector(".maps") && pane.image;
+  pane.box.querySelector(".maps")?.remove();
+  $("all-maps").setAttribute("aria-pressed", Boolean(wanted));
+  pane.stage.hidden = Boolean(wanted);
+  if (!wanted) return;
+  const grid = make("div", "maps");
+  for (const [map, title] of Object.entries(MAPS).filter(([each]) => has(pane.row, LAYERS[each]))) {
+    const figure = make("figure");
+    const frame = make("div");
+    frame.style.aspectRatio = `${get(pane.row, "width")} / ${get(pane.row, "height")}`;
+    for (const source of [pane.image.src, picture(pane.row, LAYERS[map])]) {
+      const image = make("img");
+      image.src = source;
+      image.alt = source === pane.image.src ? `The radiograph with ${title}` : "";
+      frame.append(image);
+    }
+    figure.append(frame, make("figcaption", "", title));
+    grid.append(figure);
+  }
+  pane.box.append(grid);
+}
+
 function toggle(name) {
   seen[name] = !seen[name];
-  if (seen[name] && name === "heat") seen.lime = false; // two maps over each other show neither
-  if (seen[name] && name === "lime") seen.heat = false;
+  if (seen[name] && name in MAPS) for (const other of Object.keys(MAPS)) seen[other] = other === name; // two show neither
   showSwitches();
   setWindow();
 }
@@ -167,8 +215,14 @@ function showSwitches() {
   for (const button of document.querySelectorAll("#tools button[data-seen]")) {
     const layer = LAYERS[button.dataset.seen];
     button.disabled = Boolean(layer) && !(row && has(row, layer) && has(row, "radiograph.jpg"));
+    if (["fine", "shap"].includes(button.dataset.seen)) button.hidden = button.disabled; // only where asked
     button.setAttribute("aria-pressed", seen[button.dataset.seen] && !button.disabled);
   }
+  if (panes[0]?.box.querySelector(".maps")) { // another radiograph, or one more map
+    sideBySide();
+    sideBySide();
+  }
+  $("all-maps").hidden = Object.keys(MAPS).filter((each) => row && has(row, LAYERS[each])).length < 2;
   $("heat-key").hidden = !(seen.heat && row && has(row, LAYERS.heat));
-  $("lime-key").hidden = !(seen.lime && row && has(row, LAYERS.lime));
+  $("lime-key").hidden = !(seen.lime && row && has(row, LAYERS.lime)) && !(seen.shap && row && has(row, LAYERS.shap));
 }

@@ -90,15 +90,19 @@ function progress() {
   $("state").value = left ? `${number(sending.done)} of ${number(sending.all)} files done` : sending.all ? `all ${number(sending.all)} files done` : "";
 }
 
-// Called by the detail view: first Grad-CAM, which is cheap, then LIME.
+const regions = new Map(); // by name: what lies under the pointer
+const regionsOf = (row) => regions.get(get(row, "path"));
+
+// Called by the detail view: the cheap maps first.
 async function whenShown(row) {
   const name = get(row, "path");
   if (!ok(row) || own.get(name) !== row || asked.has(name)) return;
   asked.add(name);
   try {
-    for (const method of ["gradcam", "lime"]) {
+    for (const method of ["gradcam", "layercam", "lime", "shap"]) {
       limeButton.textContent = method === "lime" ? "LIME …" : "LIME";
       update(row, await ask(`explain?name=${encodeURIComponent(name)}&method=${method}`, { method: "POST" }));
+      regions.set(name, await ask(`regions?name=${encodeURIComponent(name)}`));
     }
   } catch (error) {
     trouble(error.message);
