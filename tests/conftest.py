@@ -47,9 +47,10 @@ def _state(made: Path | dict[Any, Any] | list[Any]) -> object:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Have this program, and every process that a test starts, leave the user's cache folder alone."""
+    """Have this program, and every process that a test starts, leave the user's cache folder and settings alone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CXR_EDGE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("CXR_EDGE_CONFIG", "")
         yield
 
 

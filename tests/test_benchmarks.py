@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nodes import LACKING
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text("utf-8"))
 PRINTED = {  # what only a run to the end prints, each with a figure in it
@@ -28,6 +30,7 @@ PRINTED = {  # what only a run to the end prints, each with a figure in it
     "lime_fidelity.py": r"\| fast, default \| \d+ \|.*converged on \d+ samples",
     "lime_stability.py": r"\| default \| 0\.\d+ \|.*\d test radiographs, 2 seeds",
     "lungs.py": r"outline the lungs \| \d.*\| PNEUMONIA \| 1 \| 0\.\d+",
+    "node.py": r"ratio \(bar 0\.8\) \| \d\.\d\d.*none missing \| \d+ .*longest echo after one \(bar 1 s\) \| 0\.\d\d s",
     "other_images.py": r"\d photographs",
     "planted_evidence.py": r"\| marker \| LayerCAM \| \d\.\d+ .*2 test radiographs without pneumonia",
     "quantus_maps.py": r"\| LayerCAM \| \d\.\de[+-]\d+ \|.*quantus \d|not measured: .*not installed",
@@ -64,6 +67,7 @@ NEEDED = {
     "lime_cost.py": ["lime"],
     "lime_fidelity.py": ["lime"],
     "lungs.py": ["sklearn"],
+    "node.py": ["highdicom", "pynetdicom"],
     "other_images.py": ["skimage", "sklearn", "matplotlib"],
     "report_open.py": ["selenium"],
     "roofline.py": ["onnx", "threadpoolctl"],
@@ -83,6 +87,8 @@ def missing(name: str) -> str | None:
     packages = [package for package in NEEDED.get(name, []) if find_spec(package) is None]
     if name == "report_open.py":
         packages += [program for program in ("chromium", "chromedriver") if not shutil.which(program)]
+    if name == "node.py":
+        packages += LACKING
     return f"needs {', '.join(packages)}" if packages else None
 
 

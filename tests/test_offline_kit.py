@@ -9,21 +9,24 @@ from pathlib import Path
 
 import pytest
 
+from examples import Example, examples, prepare, run
+
 ROOT = Path(__file__).parents[1]
 ISOLATED = ["unshare", "--map-root-user", "--net"]
 
 
+MAKE, INSTALL, ANSWER = (each.command for each in examples(ROOT / "docs" / "offline.md")[:3])
+
+
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A kit for this machine; skipped where no package index can be reached."""
+    """A kit for this machine, made as the page says; skipped where no package index can be reached."""
     index = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "-d", tmp_path_factory.mktemp("one"), "idna"]
     if subprocess.run(index, capture_output=True, check=False).returncode:
         pytest.skip("no package index can be reached")
-    out = tmp_path_factory.mktemp("kits") / "kit"
-    script = [sys.executable, ROOT / "scripts" / "offline_kit.py", "--out", out, "--extras", "cpu"]
-    done = subprocess.run(script, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return out
+    folder = prepare(tmp_path_factory.mktemp("kits"))
+    run(Example(MAKE), folder)
+    return folder / "kit"
 
 
 @pytest.mark.slow
@@ -32,19 +35,12 @@ def test_it_installs_and_answers_without_a_network(kit: Path, tmp_path: Path) ->
         pytest.skip("no network namespace may be made here")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_", "CXR_EDGE"))}
     clean |= {"HOME": str(tmp_path), "PYTHON": sys.executable}
-    install = [*ISOLATED, "sh", kit / "install.sh", tmp_path / "program"]
-    done = subprocess.run(install, capture_output=True, text=True, env=clean, check=False)
-    assert done.returncode == 0, done.stderr
-    (line,) = [
-        line
-        for line in (ROOT / "README.md").read_text("utf-8").splitlines()
-        if line.startswith("python -m pip") and "&& cxr-edge" in line
-    ]
-    first = line.partition("&& ")[2].replace("cxr-edge", str(tmp_path / "program" / "bin" / "cxr-edge"), 1)
-    done = subprocess.run(
-        [*ISOLATED, "sh", "-c", first], capture_output=True, text=True, env=clean, cwd=ROOT, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    (prepare(tmp_path) / "kit").symlink_to(kit)
+    for command in (INSTALL, ANSWER):
+        done = subprocess.run(
+            [*ISOLATED, "sh", "-c", command], capture_output=True, text=True, env=clean, cwd=tmp_path, check=False
+        )
+        assert done.returncode == 0, done.stderr
     assert "PNEUMONIA" in done.stdout
     assert "NORMAL" in done.stdout
 

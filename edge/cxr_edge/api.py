@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import InputError
+from cxr_edge.text import printable, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -212,6 +213,7 @@ def load(
                 exact_labels=choice.exact_labels if exact_labels is None else exact_labels,
                 reason=choice.reason,
             )
+            say(printable(f"loaded: {found.folder}, {classifier.precision} on {classifier.session.provider}"), "debug")
             return Model(classifier, test_time_augmentation=test_time_augmentation, batch_size=choice.batch_size)
 
         loading = pool.submit(open_chosen)

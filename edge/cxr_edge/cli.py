@@ -13,8 +13,11 @@ import typer
 
 from cxr_edge import __version__
 from cxr_edge.commands.bench import bench
+from cxr_edge.commands.command import Command
+from cxr_edge.commands.completion import completion
 from cxr_edge.commands.doctor import doctor, verify
 from cxr_edge.commands.explain import explain
+from cxr_edge.commands.node import node
 from cxr_edge.commands.predict import predict
 from cxr_edge.commands.report import report, schema
 from cxr_edge.commands.scan import scan
@@ -33,16 +36,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(predict)
-app.command()(explain)
-app.command()(scan)
-app.command()(report)
-app.command()(view)
-app.command()(bench)
-app.command()(tune)
-app.command()(verify)
-app.command()(doctor)
-app.command()(schema)
+
+for command in (predict, explain, scan, node, report, view, bench, tune, verify, doctor, schema, completion):
+    app.command(cls=Command)(command)
 
 
 def _version(asked: bool) -> None:  # Typer's callbacks take their value by position

@@ -46,7 +46,8 @@ class InputError(CxrEdgeError):
     Attributes:
         kind: ``not-found``, ``not-a-file``, ``unreadable``, ``empty``, ``not-an-image``, ``unsupported``,
             ``truncated``, ``damaged``, ``no-pixels``, ``multi-frame``, ``too-large``, ``missing-decoder``,
-            ``refused``, ``own-output``, ``not-finite`` or ``internal``.
+            ``refused``, ``own-output``, ``not-finite`` or ``internal``; of a DICOM result that cannot be made
+            ``no-dicom`` or ``no-reference``.
 
     Args:
         problem: See `CxrEdgeError`.

@@ -20,6 +20,10 @@ STAMP = b"cxr-edge"
 """Stands in every picture that this program draws: in PNG as the text of ``Software``, in JPEG as a comment."""
 
 
+SERIES_DESCRIPTION = "cxr-edge: research use only"
+"""Of every DICOM object that this program makes; `STAMP` is the manufacturer in it."""
+
+
 @contextmanager
 def open_atomically(path: Path, *, mode: int | None = None) -> Iterator[BinaryIO]:
     """Open a file for writing so that a reader, or a crash, never meets half of it.

@@ -4,7 +4,8 @@
 
     python tests/edge/test_public_surface.py CHECKOUT
 
-Additions are free. What is taken away, or changes its type, fails here, unless `MOVED` or `EXCEPTIONS` states it.
+New commands and options are added to it as they come, with ``--add`` instead of a checkout. What
+is taken away, or changes its type, fails here, unless `MOVED` or `EXCEPTIONS` states it.
 """
 
 import io
@@ -183,6 +184,20 @@ def test_what_was_released_is_still_there(tiny_bundle, gated_bundle, lung_bundle
     assert set(EXCEPTIONS) - gone == set()
 
 
+def test_every_option_of_every_command_is_listed():
+    listed = json.loads(RELEASED.read_text(encoding="ascii"))["commands"]
+    assert new_options(listed) == {}, "run python tests/edge/test_public_surface.py --add"
+
+
+def new_options(listed: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
+    """Give the commands and options that the list lacks."""
+    now = {
+        name: {key: value for key, value in options.items() if key not in listed.get(name, {})}
+        for name, options in _commands().items()
+    }
+    return {name: options for name, options in now.items() if options or name not in listed}
+
+
 def test_what_a_caller_needs_is_public():
     needed, public = {"Explanation", "LimeOptions", "OutputError", "draw"}, set(import_module("cxr_edge").__all__)
     if needed.isdisjoint(public):
@@ -198,7 +213,13 @@ def test_what_is_missing_is_found():
 
 
 def _main() -> None:
-    """Write what a checkout of a release offers."""
+    """Write what a checkout of a release offers, or add the options that came since."""
+    if sys.argv[1] == "--add":
+        surface = json.loads(RELEASED.read_text(encoding="ascii"))
+        for name, options in new_options(surface["commands"]).items():
+            surface["commands"].setdefault(name, {}).update(options)
+        RELEASED.write_text(json.dumps(surface, indent=1, sort_keys=True) + "\n", encoding="ascii")
+        return
     checkout = Path(sys.argv[1]).resolve()
     sys.path[:0] = [str(checkout / "edge"), str(checkout / "tests")]
     tiny = import_module("tiny")

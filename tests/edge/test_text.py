@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from cxr_edge.text import printable
+from cxr_edge.text import plain, printable
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,8 @@ from cxr_edge.text import printable
 def test_what_could_break_a_line_or_terminal_is_escaped(text, shown):
     assert printable(text) == shown
     shown.encode()
+
+
+def test_plain_text_is_ascii():
+    assert plain("Röntgen 肺\n") == r"R\xf6ntgen \u80ba\n"
+    assert plain("LUNG 2") == "LUNG 2"

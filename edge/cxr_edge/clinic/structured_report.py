@@ -1,20 +1,20 @@
 """An answer as a DICOM Structured Report: Comprehensive 3D SR (PS3.3 A.35.13), template TID 1500 (PS3.16).
 
-The report lies in the study of the radiograph, in a series of its own. Its UIDs are made from the UID of the
-radiograph, the bundle and what was asked, so that the same answer is the same object. It is preliminary and unverified,
-and says that it is for research only.
+It lies in the study of the radiograph, in a series of its own. It is preliminary and unverified, and says that it is
+for research only.
 """
 
+from __future__ import annotations
+
 import hashlib
-import re
-import warnings
-from pathlib import Path
+from collections.abc import Iterator
 
 from highdicom.sr import (
     AlgorithmIdentification,
     CodedConcept,
     Comprehensive3DSR,
     DeviceObserverIdentifyingAttributes,
+    EnhancedSR,
     Measurement,
     MeasurementReport,
     MeasurementsAndQualitativeEvaluations,
@@ -26,129 +26,82 @@ from highdicom.sr import (
     TextContentItem,
     TrackingIdentifier,
 )
-from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage
 
-from cxr_edge import __version__
-from cxr_edge.errors import InputError, OutputError
+from cxr_edge.clinic.study import MANUFACTURER, ResultHeader, long_string
+from cxr_edge.explanation.hiding import put_to_the_test
 from cxr_edge.results.decision import UNSURE
 from cxr_edge.results.outcomes import Answer
-from cxr_edge.results.output import make_output_folder
 from cxr_edge.results.record import RESEARCH_USE
-from cxr_edge.text import printable
+from cxr_edge.text import plain
 
-MANUFACTURER = "cxr-edge"
-SERIES_DESCRIPTION = "cxr-edge: research use only"
-SERIES_NUMBER = 9901
-_SCHEME = "99CXREDGE"
 _LABELS = {  # of the shipped bundle; another bundle's labels get codes of our own scheme
     "PNEUMONIA": CodedConcept("233604007", "SCT", "Pneumonia"),
     "NORMAL": CodedConcept("17621005", "SCT", "Normal"),
     UNSURE: CodedConcept("373068000", "SCT", "Undetermined"),
 }
-_REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-_CARRIED = (  # Type 2 in the report: empty where the radiograph has none
-    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
-    *("AccessionNumber", "ReferringPhysicianName"),
-)
-_OPTIONAL = ("IssuerOfPatientID", "SpecificCharacterSet")
-_SEXES = {"M", "F", "O", ""}
+_SCHEME = "99CXREDGE"
 
 
-def write_report(answer: Answer, folder: Path) -> Path:
-    """Write the report of an answer, as ``UID.dcm``; one that is there already is the same and stays.
-
-    Args:
-        answer: Of a DICOM file: answered, unsure or refused.
-        folder: Where to; made if it is missing.
-
-    Returns:
-        The file.
-
-    Raises:
-        InputError: The radiograph is no DICOM file, or lacks a UID that a report has to refer to.
-        OutputError: The file cannot be written.
-    """
-    report = structured_report(answer)
-    path = folder / f"{report.SOPInstanceUID}.dcm"
-    partial = folder / f".{path.name}.partial"
-    try:
-        make_output_folder(folder)
-        if not path.exists():
-            report.save_as(partial, enforce_file_format=True)
-            partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        problem = f"cannot be written ({error.strerror})"
-        raise OutputError(problem, cure="check permissions and space", path=path) from error
-    return path
-
-
-def structured_report(answer: Answer) -> Comprehensive3DSR:
+def structured_report(header: ResultHeader, *, enhanced: bool = False) -> Dataset:
     """Build the report of an answer.
 
-    Raises:
-        InputError: See `write_report`.
+    Args:
+        header: The answer with its radiograph.
+        enhanced: Whether an Enhanced SR (PS3.3 A.35.2) is built, for archives that know no other.
     """
-    source = _source(answer.radiograph.source.path)
-    seed = f"{source.SOPInstanceUID} {answer.bundle.digest} {answer.prediction.to_json()} {answer.refusal}"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # highdicom's, about values of the source that are legal
-        report = Comprehensive3DSR(
-            evidence=[source],
-            content=_content(answer, source, seed)[0],
-            series_instance_uid=_uid(f"series {source.StudyInstanceUID} {answer.bundle.digest}"),
-            series_number=SERIES_NUMBER,
-            series_description=SERIES_DESCRIPTION,
-            sop_instance_uid=_uid(seed),
-            instance_number=1,
-            manufacturer=MANUFACTURER,
-            manufacturer_model_name=answer.bundle.manifest.name,
-            software_versions=__version__,
-            device_serial_number=answer.bundle.digest[:16],
-            is_complete=answer.refusal is None,
-            is_final=False,
-            is_verified=False,
-        )
-    report.CompletionFlagDescription = "Refused: no label." if answer.refusal else "Answered."
-    report.PreliminaryFlag = "PRELIMINARY"
-    for keyword in _OPTIONAL:
-        if keyword in source:
-            setattr(report, keyword, source[keyword].value)
+    kind, sop_class = (EnhancedSR, EnhancedSRStorage) if enhanced else (Comprehensive3DSR, Comprehensive3DSRStorage)
+    refusal = header.answer.refusal
+    report = kind(
+        evidence=[header.referenced()],
+        content=_content(header)[0],
+        **header.arguments("SR", sop_class),
+        content_date=header.source.date,
+        content_time=header.source.time,
+        is_complete=refusal is None,
+        is_final=False,
+        is_verified=False,
+    )
+    report.CompletionFlagDescription = "Refused: no label." if refusal else "Answered."
+    header.complete(report)
     return report
 
 
-def _content(answer: Answer, source: Dataset, seed: str) -> MeasurementReport:
-    manifest, prediction, refusal = answer.bundle.manifest, answer.prediction, answer.refusal
-    device = DeviceObserverIdentifyingAttributes(
-        uid=_uid(f"device {answer.bundle.digest}"),
-        name=MANUFACTURER,
-        manufacturer_name=MANUFACTURER,
-        model_name=manifest.name,
-        serial_number=answer.bundle.digest[:16],
-    )
-    label = _own(f"refused: {refusal.scope}") if refusal else _LABELS.get(answer.label, _own(answer.label))
-    probability = _own(f"calibrated probability of {manifest.positive}")
-    measured = (
-        [] if refusal else [Measurement(probability, round(float(prediction.probability), 6), codes.UCUM.NoUnits)]
-    )
+def stated_probability(answer: Answer) -> float:
+    """Give the probability to four decimals, never a certainty; those that follow depend on the machine."""
+    return min(max(round(float(answer.probability), 4), 0.0001), 0.9999)
+
+
+def _content(header: ResultHeader) -> MeasurementReport:
+    manifest, prediction = header.answer.bundle.manifest, header.answer.prediction
     group = MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(uid=_uid(f"finding {seed}"), identifier="whole radiograph"),
+        tracking_identifier=TrackingIdentifier(uid=header.uid("finding"), identifier="whole radiograph"),
         algorithm_id=AlgorithmIdentification(
-            name=manifest.name,
-            version=manifest.version,
+            name=plain(manifest.name),
+            version=plain(manifest.version),
             parameters=[
-                f"operating point {prediction.operating_point}",
+                f"operating point {plain(prediction.operating_point)}",
                 f"threshold {prediction.threshold:.6f}",
                 f"certain from {prediction.certain_from:.6f}",
                 f"precision {prediction.precision}",
-                f"bundle {answer.bundle.digest}",
+                f"bundle {header.answer.bundle.digest}",
             ],
         ),
-        measurements=measured,
-        qualitative_evaluations=[QualitativeEvaluation(name=codes.DCM.Finding, value=label)],
-        source_images=[SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID)],
+        measurements=list(_measurements(header)),
+        qualitative_evaluations=[
+            QualitativeEvaluation(name=codes.DCM.Finding, value=_label(header.answer)),
+            QualitativeEvaluation(name=_own("scope"), value=_own(_scope(header.answer))),
+        ],
+        source_images=[SourceImageForMeasurementGroup(header.source.sop_class, header.source.sop_instance)],
+    )
+    device = DeviceObserverIdentifyingAttributes(
+        uid=header.device,
+        name=MANUFACTURER,
+        manufacturer_name=MANUFACTURER,
+        model_name=plain(manifest.name),
+        serial_number=header.answer.bundle.digest[:16],
     )
     content = MeasurementReport(
         observation_context=ObservationContext(
@@ -158,58 +111,63 @@ def _content(answer: Answer, source: Dataset, seed: str) -> MeasurementReport:
         imaging_measurements=[group],
         title=codes.DCM.ImagingMeasurementReport,
     )
-    spoken = [RESEARCH_USE, *([str(refusal)] if refusal else []), *answer.warnings]
-    for text in spoken:
-        item = TextContentItem(codes.DCM.Comment, printable(text)[:1000], RelationshipTypeValues.CONTAINS)
+    for sentence in _sentences(header):
+        item = TextContentItem(codes.DCM.Comment, sentence, RelationshipTypeValues.CONTAINS)
         content[0].ContentSequence.append(item)
     return content
 
 
-def _source(path: Path | None) -> Dataset:
-    """What the report takes over from the radiograph, with nothing in it that the standard does not allow."""
-    cure = "answer a DICOM file, or leave --dicom-out out"
-    if path is None:
-        raise InputError("no DICOM file, which a DICOM result has to refer to", kind="no-dicom", cure=cure)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = dcmread(path, stop_before_pixels=True, force=False)
-    except (InvalidDicomError, OSError, AttributeError, ValueError) as error:
-        problem = "no DICOM file, which a DICOM result has to refer to"
-        raise InputError(problem, kind="no-dicom", cure=cure, path=path) from error
-    kept = Dataset()
-    for keyword in _REQUIRED:
-        uid = str(found.get(keyword, ""))
-        if not re.fullmatch(r"[0-9]+(\.[0-9]+)*", uid) or len(uid) > 64:
-            problem = f"has no valid {keyword}, which a DICOM result has to refer to"
-            raise InputError(problem, kind="no-reference", cure="repair the file at its source", path=path)
-        setattr(kept, keyword, uid)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for keyword in (*_CARRIED, *_OPTIONAL):
-            value = found.get(keyword)
-            if keyword in _CARRIED or value:
-                setattr(kept, keyword, value if _is_valid(keyword, value) else "")
-    return kept
+def _label(answer: Answer) -> CodedConcept:
+    if answer.refusal:
+        return _own(f"refused: {answer.refusal.scope}")
+    return _LABELS.get(answer.label) or _own(answer.label)
 
 
-def _is_valid(keyword: str, value: object) -> bool:
-    if value is None:
-        return False
-    if keyword == "PatientSex":
-        return str(value) in _SEXES
-    if keyword.endswith("Date"):
-        return re.fullmatch(r"\d{8}", str(value)) is not None
-    if keyword.endswith("Time"):
-        return re.fullmatch(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?", str(value)) is not None
-    return True
+def _scope(answer: Answer) -> str:
+    """Say whether the network knows such radiographs, as far as anybody asked."""
+    if answer.refusal:
+        return answer.refusal.scope
+    if answer.gate_score is None:
+        return "not asked"
+    return "chest radiograph" if answer.prediction.scope_score is None else "in scope"
+
+
+def _measurements(header: ResultHeader) -> Iterator[Measurement]:
+    """Give the probability, how far small changes move it, and the evidence in the lungs; a refusal has none."""
+    answer, explanation = header.answer, header.explanation
+    if answer.refusal:
+        return
+    concept = _own(f"calibrated probability of {answer.bundle.manifest.positive}")
+    yield Measurement(concept, stated_probability(answer), codes.UCUM.NoUnits)
+    for end in ("lowest", "highest") if answer.spread else ():
+        concept = _own(f"{end} probability of {answer.bundle.manifest.positive} under small changes")
+        yield Measurement(concept, round(getattr(answer.spread, end), 4), codes.UCUM.NoUnits)
+    if explanation is not None and explanation.evidence is not None:
+        for name, share in explanation.evidence.shares.items():
+            concept = _own(f"share of {name} for {explanation.target} in the lungs")
+            yield Measurement(concept, round(share, 2), codes.UCUM.NoUnits)
+
+
+def _sentences(header: ResultHeader) -> Iterator[str]:
+    answer, explanation = header.answer, header.explanation
+    said = [RESEARCH_USE, str(answer.refusal or _statement(answer))]
+    if explanation is not None and explanation.evidence is not None:
+        said += [explanation.evidence.place or "", explanation.evidence.sentence or ""]
+    if explanation is not None and explanation.hidden:
+        said.append(put_to_the_test(explanation.hidden, answer.probability, say="{:.4f}".format))
+    said += answer.warnings if explanation is None else explanation.warnings
+    for sentence in filter(None, said):
+        yield plain(sentence)[:1000]
+
+
+def _statement(answer: Answer) -> str:
+    prediction, positive = answer.prediction, answer.bundle.manifest.positive
+    called = f"called {positive} from {prediction.certain_from:.4f} on"
+    if prediction.certain_from > prediction.threshold:
+        called += f", {UNSURE} from {prediction.threshold:.4f} on"
+    return f"{answer.label}: calibrated probability of {positive} {stated_probability(answer)}, {called}."
 
 
 def _own(meaning: str) -> CodedConcept:
     """Give a concept of our own coding scheme: its code is made from its meaning."""
-    return CodedConcept(hashlib.sha256(meaning.encode()).hexdigest()[:16].upper(), _SCHEME, meaning[:64])
-
-
-def _uid(seed: str) -> str:
-    """Give the UID that belongs to a text (PS3.5 annex B.2: below 2.25, from 128 bits)."""
-    return f"2.25.{int.from_bytes(hashlib.sha256(seed.encode()).digest()[:16])}"
+    return CodedConcept(hashlib.sha256(meaning.encode()).hexdigest()[:16].upper(), _SCHEME, long_string(meaning))

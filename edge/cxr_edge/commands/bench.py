@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxr_edge.commands import options
+from cxr_edge.text import is_said, open_console, say
 
 if TYPE_CHECKING:
     from cxr_edge.bench.compare import BenchComparison
@@ -104,7 +105,7 @@ def bench(
     suite = Suite(sessions, selection, bundle=bundle)
     machine = read_machine(cuda="cuda" in suite.reasons)
     if machine.busy:
-        typer.echo(f"Other programs are running (load {machine.load:.1f}); figures will be too slow.", err=True)
+        say(f"Other programs are running (load {machine.load:.1f}); figures will be too slow.")
     if before and not across_machines:
         check_machine(before.machine, machine)
     with open_inputs(paths or []) as inputs, _progress() as progress:
@@ -127,12 +128,10 @@ def bench(
 
 
 def _show(report: "BenchReport", comparison: "BenchComparison | None", reasons: Mapping[str, str]) -> None:
-    from rich.console import Console
-
     from cxr_edge.bench.compare import show_comparison
     from cxr_edge.bench.report import show_report
 
-    console = Console(highlight=False)
+    console = open_console()
     if not console.is_terminal:
         console.width = 160  # lines in a file may be long
     show_report(report, console, reasons=reasons)
@@ -154,13 +153,13 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
     """Say on a terminal what is being measured, and remove it in the end; elsewhere say nothing."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (MofNCompleteColumn(), BarColumn(20), TextColumn("{task.description}"))
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
+    shown_at_all = console.is_terminal and is_said("info")
     # Drawn between cases only: a thread that draws meanwhile would be measured as well.
-    bar = Progress(*columns, console=console, transient=True, auto_refresh=False, disable=not console.is_terminal)
+    bar = Progress(*columns, console=console, transient=True, auto_refresh=False, disable=not shown_at_all)
     with bar:
         shown = bar.add_task("", visible=False)
 

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from cxr_edge.commands import options
+from cxr_edge.commands.command import all_commands
+from cxr_edge.commands.settings import (
+    ENVIRONMENT,
+    OTHERS,
+    PREFIX,
+    Commands,
+    Setting,
+    SettingsFile,
+    options_of,
+    read_settings,
+    setting_of,
+    settings_path,
+    variables,
+)
+from cxr_edge.errors import UsageError
 from cxr_edge.runtime.providers import Provider
-from cxr_edge.text import printable
+from cxr_edge.text import open_console, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cxr_edge.doctor.finding import Examination
+    from cxr_edge.doctor.finding import Examination, Finding
 
+_SETTINGS = "settings"
 _STYLES = {"ok": "green", "note": "yellow", "fault": "bold red"}
 _WIDE = 100  # columns from which on a summary beside its heading is easier to read than below it
 
 
 def doctor(
+    context: typer.Context,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
     bundle: options.BundleOption = None,
     provider: Annotated[
@@ -30,20 +51,21 @@ def doctor(
 ) -> None:
     """Check versions, ONNX Runtime, processor, providers, bundle and DICOM decoders, and say what mends each fault.
 
-    Exits with 0 if all is well, 4 if the installation or a provider is at fault, 5 if the bundle is; with several, with
-    what the first one gives, since the others may come from it. Notes, such as a missing decoder, are no faults.
+    Exits with 0 if all is well, 2 if a setting is wrong, 4 if the installation or a provider is at fault, 5 if the
+    bundle is; with several, with what the first one gives, since the others may come from it. Notes, such as a missing
+    decoder, are no faults.
     """
     from cxr_edge.doctor import examine
+    from cxr_edge.doctor.finding import Examination
 
-    examination = examine(bundle=bundle, provider=provider)
+    settings = tuple(examine_settings(all_commands(context)))
+    examination = Examination((*settings, *examine(bundle=bundle, provider=provider).findings))
     if json:
         from json import dumps
 
         typer.echo(dumps(examination.to_json(), allow_nan=False))
     else:
-        from rich.console import Console
-
-        console = Console(highlight=False)
+        console = open_console()
         if not console.is_terminal:
             console.width = 160  # lines in a file may be long
         show_examination(examination, console)
@@ -90,6 +112,54 @@ def show_examination(examination: Examination, console: Console) -> None:
     count = len(examination.faults)
     verdict = ("Healthy.", "bold green") if not count else (f"{count} fault{'s' if count > 1 else ''}.", "bold red")
     console.print(Text(f"\n{verdict[0]}", verdict[1]))
+
+
+def examine_settings(commands: Commands) -> Iterator[Finding]:
+    """Look at the file and the variables: what they set, and what is wrong with it.
+
+    Args:
+        commands: All commands, by name.
+    """
+    from cxr_edge.doctor.finding import Finding
+
+    path = settings_path()
+    try:
+        file = read_settings(commands)
+    except UsageError as error:
+        yield Finding.of(error, area=_SETTINGS, name="file")
+        file = SettingsFile()
+    else:
+        where = "none is looked for" if path is None else f"{path}{'' if file.path else ' is not there'}"
+        yield Finding(_SETTINGS, "file", "ok", where, {"path": path and str(path), "read": file.path is not None})
+    found: dict[str, tuple[str, str, str | None]] = {}
+    for command in commands.values():
+        for option in options_of(command):
+            if (setting := setting_of(command, option, file)) is not None:
+                fault = _fault(command, option, setting)
+                if setting.key not in found or fault:
+                    found[setting.key] = (str(setting.value), setting.origin, fault)
+    for key, (value, origin, fault) in found.items():
+        facts = {"value": value, "from": origin}
+        summary = f"{value} (from {origin})" + (f": {fault}" if fault else "")
+        code = UsageError.exit_code if fault else 0
+        yield Finding(_SETTINGS, key, "fault" if fault else "ok", summary, facts, (), code)
+    options = ((command, option) for command in commands.values() for option in options_of(command))
+    known = {name for command, option in options for name in variables(command, option)} | OTHERS
+    for name in sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known):
+        near = get_close_matches(name, known, n=1)
+        cure = (f"did you mean {near[0]}?",) if near else ()
+        yield Finding(_SETTINGS, name, "note", "sets nothing: no option has this variable", {}, cure)
+
+
+def _fault(command: TyperCommand, option: TyperOption, setting: Setting) -> str | None:
+    """Say what Click has against a value; what only the command can judge, such as a name in a bundle, passes."""
+    context = typer.Context(command, info_name=command.name)
+    try:
+        value = option.value_from_envvar(context) if setting.origin == ENVIRONMENT else setting.value
+        option.process_value(context, value)
+    except typer.BadParameter as error:
+        return f"cxr-edge {command.name}: {error.message}"
+    return None
 
 
 def verify(

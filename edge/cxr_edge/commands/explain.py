@@ -21,7 +21,7 @@ from cxr_edge.explanation import (
     Score,
     Segmentation,
 )
-from cxr_edge.text import printable
+from cxr_edge.text import printable, say
 
 
 def explain(
@@ -76,6 +76,9 @@ def explain(
     prevalence: options.Prevalence = None,
     test_time_augmentation: options.TestTimeAugmentation = False,
     no_gate: options.NoGate = False,
+    dicom_out: options.DicomOut = None,
+    sr: options.Report = "comprehensive3d",
+    gsps: options.Gsps = False,
 ) -> None:
     """Show where the network looked: Grad-CAM, LIME and Shapley values on the radiograph itself.
 
@@ -98,6 +101,7 @@ def explain(
     from cxr_edge.results.output import parse_mode
 
     permissions = parse_mode(mode)
+    options.check_clinic(dicom_out, report=sr, gsps=gsps)
     from cxr_edge.api import load
 
     model = load(
@@ -120,9 +124,16 @@ def explain(
     from cxr_edge.results.outcomes import Failure, attempt
     from cxr_edge.results.record import RESEARCH_USE
 
+    write_dicom = partial(options.write_dicom, folder=dicom_out, report=sr, gsps=gsps, mode=permissions)
+
     def work(path: Path) -> tuple[Explanation, Path]:
         with explanation_folder(out, path, mode=permissions, force=force) as folder:
-            explanation = model.explain(path, method=method, target=target, cam=cam, lime=lime_options)
+            answer = model.predict(path)
+            if answer.refusal:
+                write_dicom(answer, path)
+            explanation = model.explainer.explain(
+                answer, method=method, target=target, cam=cam, lime=lime_options, hiding=True
+            )
             write_explanation(explanation, folder)
         return explanation, folder
 
@@ -133,9 +144,10 @@ def explain(
         outcome = Failure.of(found) if isinstance(found, InputError) else attempt(found, partial(work, found))
         if isinstance(outcome, Failure):
             failures += 1
-            typer.echo(printable(f"error: {outcome.error}"), err=True)
+            say(printable(f"error: {outcome.error}"), "error")
             continue
         explanation, folder = outcome
+        failures += not write_dicom(explanation.answer, Path(str(found)), explanation=explanation)
         prediction = explanation.answer.prediction
         typer.echo(printable(f"{prediction.label:<10}  {prediction.probability:.4f}  {folder / 'figure.png'}"))
         evidence = explanation.evidence
@@ -143,10 +155,10 @@ def explain(
             if sentence:
                 typer.echo(printable(f"{'':<10}  {sentence}"))
         for warning in explanation.warnings:
-            typer.echo(printable(f"warning: {found}: {warning}"), err=True)
+            say(printable(f"warning: {found}: {warning}"), "warning")
     if search.summary:
-        typer.echo(search.summary, err=True)
-    typer.echo(RESEARCH_USE, err=True)
+        say(search.summary)
+    say(RESEARCH_USE)
     if failures:
-        typer.echo(f"{failures} of {count} inputs could not be answered.", err=True)
+        say(f"{failures} of {count} inputs could not be answered.", "error")
         raise typer.Exit(InputError.exit_code)

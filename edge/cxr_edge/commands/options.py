@@ -1,11 +1,17 @@
 """The options that several commands share."""
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cxr_edge.runtime.providers import Provider
+from cxr_edge.text import printable, say
+
+if TYPE_CHECKING:
+    from cxr_edge.explanation.explainer import Explanation
+    from cxr_edge.results.outcomes import Answer
 
 
 def path(text: str | Path) -> Path:  # its name is what help and messages call the type
@@ -94,3 +100,66 @@ SkipBad = Annotated[
         "--skip-bad", help="Leave out lines of results.jsonl that are no records, and keep them in results.bad.jsonl."
     ),
 ]
+DicomOut = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Write what each DICOM input is answered as DICOM objects of its study there (extra clinic).",
+        show_default=False,
+    ),
+]
+Report = Annotated[
+    Literal["comprehensive3d", "enhanced"],
+    typer.Option(help="With --dicom-out: the kind of SR; enhanced for archives that know no other."),
+]
+Gsps = Annotated[
+    bool,
+    typer.Option(
+        "--gsps", help="With --dicom-out: draw leading regions and lungs over the radiograph in viewers that show GSPS."
+    ),
+]
+
+
+def check_clinic(dicom_out: Path | None, *, report: str, gsps: bool = False) -> None:
+    """Check the options of DICOM results, before anything is read.
+
+    Raises:
+        UsageError: The extra is missing, or what needs ``--dicom-out`` is asked for without it.
+    """
+    from importlib.util import find_spec
+
+    from cxr_edge.errors import UsageError
+
+    if dicom_out is not None and not find_spec("highdicom"):
+        raise UsageError("--dicom-out needs highdicom", cure="run pip install 'cxr-edge[clinic]'")
+    if dicom_out is None and (gsps or report != "comprehensive3d"):
+        raise UsageError("--sr and --gsps say what --dicom-out writes", cure="add --dicom-out DIR")
+
+
+def write_dicom(
+    answer: "Answer",
+    found: Path,
+    folder: Path | None,
+    *,
+    explanation: "Explanation | None" = None,
+    report: Literal["comprehensive3d", "enhanced"],
+    gsps: bool = False,
+    mode: int = 0o700,
+) -> bool:
+    """Write the DICOM results of an input, if that is asked for.
+
+    Returns:
+        False where a DICOM file gets none; the reason is printed. Other pictures have no study to be in.
+    """
+    if folder is None:
+        return True
+    from cxr_edge.clinic.results import ResultOptions, write_results
+    from cxr_edge.results.outcomes import Failure, attempt
+
+    options = ResultOptions(report=report, gsps=gsps)
+    write = partial(write_results, found, answer, folder, explanation=explanation, options=options, mode=mode)
+    done = attempt(found, write)
+    if not isinstance(done, Failure):
+        return True
+    say(printable(f"no DICOM result: {done.error}"), "error")
+    return done.error.kind == "no-dicom"

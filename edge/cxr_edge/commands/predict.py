@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxr_edge.commands import options
-from cxr_edge.text import printable
+from cxr_edge.text import printable, say
 
 if TYPE_CHECKING:
     from cxr_edge.errors import InputError
@@ -41,14 +41,8 @@ def predict(
     prevalence: options.Prevalence = None,
     test_time_augmentation: options.TestTimeAugmentation = False,
     no_gate: options.NoGate = False,
-    dicom_out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Write a DICOM Structured Report of every DICOM input there (extra clinic).",
-            show_default=False,
-        ),
-    ] = None,
+    dicom_out: options.DicomOut = None,
+    sr: options.Report = "comprehensive3d",
 ) -> None:
     """Say how likely each radiograph shows pneumonia.
 
@@ -58,7 +52,7 @@ def predict(
     refused because they look like no chest radiograph.
     """
     named = _sources(paths, files_from)
-    _check_clinic(dicom_out)
+    options.check_clinic(dicom_out, report=sr)
     from cxr_edge.api import load
     from cxr_edge.runtime.machine import check_threads, usable_cores
 
@@ -100,51 +94,29 @@ def predict(
         failures += isinstance(outcome, Failure)
         typer.echo(to_line(outcome.to_json()) if json else _row(outcome, spread=test_time_augmentation))
         if isinstance(outcome, Failure):
-            typer.echo(printable(f"error: {outcome.error}"), err=True)
+            say(printable(f"error: {outcome.error}"), "error")
             continue
-        failures += dicom_out is not None and not _report(outcome, found, dicom_out)
+        failures += not options.write_dicom(outcome, Path(str(found)), dicom_out, report=sr)
         if refusal := outcome.refusal:
             refused += 1
-            typer.echo(printable(f"refused: {found}: {refusal}"), err=True)
+            say(printable(f"refused: {found}: {refusal}"), "warning")
         for warning in outcome.warnings:
-            typer.echo(printable(f"warning: {found}: {warning}"), err=True)
+            say(printable(f"warning: {found}: {warning}"), "warning")
 
     if summary := describe_skipped(skipped):
-        typer.echo(summary, err=True)
+        say(summary)
     session, manifest, precision = model.classifier.session, model.bundle.manifest, model.classifier.precision
-    typer.echo(
+    say(
         f"{manifest.name} {manifest.version} ({model.bundle.digest[:12]}), {precision} on {session.provider}"
         f" ({session.reason}), {session.threads} threads, operating point {model.classifier.rule.operating_point}.\n"
-        f"{RESEARCH_USE}",
-        err=True,
+        f"{RESEARCH_USE}"
     )
     if failures:
-        typer.echo(f"{failures} of {count} inputs could not be answered.", err=True)
+        say(f"{failures} of {count} inputs could not be answered.", "error")
     if refused:
-        typer.echo(f"{refused} of {count} inputs were refused; --no-gate answers them all the same.", err=True)
+        say(f"{refused} of {count} inputs were refused; --no-gate answers them all the same.", "warning")
     if failures or refused:
         raise typer.Exit(InputError.exit_code)
-
-
-def _check_clinic(dicom_out: Path | None) -> None:
-    from importlib.util import find_spec
-
-    from cxr_edge.errors import UsageError
-
-    if dicom_out is not None and not find_spec("highdicom"):
-        raise UsageError("--dicom-out needs highdicom", cure="run pip install 'cxr-edge[clinic]'")
-
-
-def _report(answer: "Answer", found: "Path | InputError", folder: Path) -> bool:
-    """Write the DICOM result of an input; False where a DICOM file gets none. Other pictures have no study to be in."""
-    from cxr_edge.clinic.structured_report import write_report
-    from cxr_edge.results.outcomes import Failure, attempt
-
-    done = attempt(Path(str(found)), partial(write_report, answer, folder))
-    if not isinstance(done, Failure):
-        return True
-    typer.echo(printable(f"no DICOM result: {done.error}"), err=True)
-    return done.error.kind == "no-dicom"
 
 
 def _sources(paths: list[Path] | None, files_from: Path | None) -> "list[tuple[Path, ...] | Path]":

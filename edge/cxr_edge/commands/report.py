@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cxr_edge.commands import options
-from cxr_edge.text import printable
+from cxr_edge.text import printable, say
 
 
 def report(
@@ -30,7 +30,7 @@ def report(
     for path in written.files:
         typer.echo(printable(str(path)))
     if written.left_out:
-        typer.echo(f"{written.left_out} lines were no records; they are in results.bad.jsonl.", err=True)
+        say(f"{written.left_out} lines were no records; they are in results.bad.jsonl.", "warning")
 
 
 def schema() -> None:

@@ -1,17 +1,20 @@
 """``cxr-edge scan``: folders → a journal, tables and a report."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cxr_edge.commands import options
-from cxr_edge.text import printable
+from cxr_edge.text import printable, say
 
 if TYPE_CHECKING:
-    from cxr_edge.runtime.providers import Provider
+    from cxr_edge.api import Model
+    from cxr_edge.clinic.results import ResultSink
+    from cxr_edge.reading.discovery import Discovery
+    from cxr_edge.results.index import Parameters
+    from cxr_edge.scan.local import Arrivals
 
 
 def scan(
@@ -68,6 +71,9 @@ def scan(
     no_gate: options.NoGate = False,
     mode: options.OutputMode = "700",
     skip_bad: options.SkipBad = False,
+    dicom_out: options.DicomOut = None,
+    sr: options.Report = "comprehensive3d",
+    gsps: options.Gsps = False,
 ) -> None:
     """Answer whole folders, restartable at any moment, with a report to look through.
 
@@ -77,7 +83,7 @@ def scan(
     """
     from functools import partial
 
-    from cxr_edge.errors import InputError, UsageError
+    from cxr_edge.errors import InputError
     from cxr_edge.report import parse_formats, write_reports
     from cxr_edge.results.output import parse_mode
 
@@ -85,59 +91,33 @@ def scan(
     permissions = parse_mode(mode)
     _check_watch(watch=watch, poll=poll)
     _check_out(out, inputs)
+    options.check_clinic(dicom_out, report=sr, gsps=gsps)
 
-    from cxr_edge.api import load
     from cxr_edge.reading.discovery import Discovery
-    from cxr_edge.results.index import Parameters, read_description
-    from cxr_edge.results.schema import BundleRecord
     from cxr_edge.runtime.machine import usable_cores
     from cxr_edge.scan import local
 
-    if engine == "ray" and (watch or annotated):
-        raise UsageError("--engine ray has neither --watch nor --annotated", cure="take --engine local")
-    if ray_address and engine != "ray":
-        raise UsageError("--ray-address needs --engine ray")
+    _check_engine(engine, address=ray_address, local_only=watch or annotated or dicom_out is not None)
     if engine == "local":
         local.check_load(workers or usable_cores(), batch_size or 1)
-    # What was left open when the folder was begun stays what it was then: its records are of one kind.
-    before = None
-    if "auto" in {provider, precision}:
-        with suppress(OSError):  # whatever is the matter with the folder is said where it is opened
-            before = read_description(out)
-    model = load(
-        bundle,
-        provider=cast("Provider", before.asked.provider) if before and provider == "auto" else provider,
-        threads=1,
-        precision=before.asked.precision if before and precision == "auto" else precision,
-        exact_labels=before.asked.exact_labels if before and precision == "auto" else None,
-        use="scan",
+    model, parameters = local.load_for_scan(
+        out,
+        engine=engine,
+        bundle=bundle,
+        provider=provider,
+        precision=precision,
         operating_point=operating_point,
         unsure=not no_unsure,
         prevalence=prevalence,
         test_time_augmentation=test_time_augmentation,
         gate=not no_gate,
-        spinning=not watch,  # a program that waits for files must not keep the machine busy
-    )
-    session = model.classifier.session
-    parameters = Parameters(
-        engine=engine,
-        bundle=BundleRecord(**model.bundle.to_json()),
-        provider=session.provider,
-        precision=model.classifier.precision,
-        exact_labels=model.classifier.exact_labels,
-        operating_point=model.classifier.rule.operating_point,
-        unsure=not no_unsure,
-        prevalence=prevalence,
-        gate=model.classifier.gate is not None,
-        batch_size=batch_size
-        or (before and before.asked.batch_size)
-        or model.batch_size
-        or _batch_size(session.provider, model.classifier.precision),
+        batch_size=batch_size,
         explain=explain,
         explain_if=explain_if,
-        test_time_augmentation=test_time_augmentation,
+        waiting=watch,
     )
     out = out.absolute()
+    results = _result_sink(dicom_out, model, parameters, report=sr, gsps=gsps, mode=permissions)
     discovery = Discovery(
         tuple(path.absolute() for path in inputs),
         recursive=recursive,
@@ -173,30 +153,72 @@ def scan(
             workers=workers or usable_cores(),
             pictures="html" in reports,
             annotated=annotated,
+            sinks=results,
             mode=permissions,
             skip_bad=skip_bad,
-            watch=watch,
-            poll=poll,
+            arrivals=_watch(discovery, poll) if watch else None,
             refresh=partial(write_reports, out, formats=reports) if reports else None,
         )
         if reports and (not stopped or watch):
             drift = write_reports(out, formats=reports).drift
+    without = _name_failures(results)
     _say(str(tally), drift)
     if stopped and not watch:
-        typer.echo(printable(f"Stopped; the same command goes on from here: {out}"), err=True)
+        say(printable(f"Stopped; the same command goes on from here: {out}"), "warning")
         raise typer.Exit(130)
     if not tally.total and not watch:
         raise InputError("no images found; expected JPEG, PNG, TIFF, BMP or DICOM files", kind="no-images")
-    if tally.errors or tally.refused:
+    if tally.errors or tally.refused or without:
         raise typer.Exit(InputError.exit_code)
+
+
+def _check_engine(engine: str, *, address: str | None, local_only: bool) -> None:
+    from cxr_edge.errors import UsageError
+
+    if engine == "ray" and local_only:
+        raise UsageError("--engine ray has no --watch, --annotated or --dicom-out", cure="take --engine local")
+    if address and engine != "ray":
+        raise UsageError("--ray-address needs --engine ray")
+
+
+def _result_sink(
+    folder: Path | None,
+    model: "Model",
+    parameters: "Parameters",
+    *,
+    report: Literal["comprehensive3d", "enhanced"],
+    gsps: bool,
+    mode: int,
+) -> "tuple[ResultSink, ...]":
+    """Give what writes DICOM results, nothing where none are asked for."""
+    if folder is None:
+        return ()
+    from cxr_edge.clinic.results import ResultOptions, ResultSink
+
+    return (ResultSink(folder, model, parameters, options=ResultOptions(report=report, gsps=gsps), mode=mode),)
+
+
+def _name_failures(results: "tuple[ResultSink, ...]") -> bool:
+    """Say which DICOM inputs have no result; False where all have."""
+    failures = [failure for sink in results for failure in sink.failures]
+    for failure in failures:
+        say(printable(f"no DICOM result: {failure.error}"), "error")
+    return bool(failures)
 
 
 def _say(counts: str, drift: Sequence[str]) -> None:
     from cxr_edge.results.record import RESEARCH_USE
 
     typer.echo(counts)
-    for sentence in (*drift, RESEARCH_USE):
-        typer.echo(printable(sentence), err=True)
+    for sentence in drift:
+        say(printable(sentence), "warning")
+    say(RESEARCH_USE)
+
+
+def _watch(discovery: "Discovery", poll: float | None) -> "Arrivals":
+    from cxr_edge.scan.watching import watch_for  # needs the watch extra
+
+    return lambda _, stop: watch_for(discovery, stop, poll=poll)
 
 
 def _check_watch(*, watch: bool, poll: float | None) -> None:
@@ -218,8 +240,3 @@ def _check_out(out: Path, inputs: list[Path]) -> None:
     if out.exists() and any(path.exists() and out.samefile(path) for path in inputs):
         problem = f"--out {out} is an input: results would lie among radiographs"
         raise UsageError(problem, cure="take another folder")
-
-
-def _batch_size(provider: str, precision: str) -> int:
-    """Give what is quickest: int8 convolutions gain from company, float32 ones on one core do not."""
-    return 16 if provider in {"cuda", "directml"} else 4 if precision == "int8" else 1

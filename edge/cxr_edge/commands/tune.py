@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cxr_edge.commands import options
-from cxr_edge.text import printable
+from cxr_edge.text import printable, say
 
 
 def tune(
@@ -26,7 +26,7 @@ def tune(
     from cxr_edge.runtime.tuning import write_tuning
 
     opened = Bundle.open(bundle)
-    report = tuning.tune(opened, seconds=seconds, say=lambda text: typer.echo(text, err=True))
+    report = tuning.tune(opened, seconds=seconds, say=say)
     try:
         path = write_tuning(opened, report.tuning)
     except OSError as error:
@@ -40,6 +40,6 @@ def tune(
     for use, engine in report.tuning.engines.items():
         typer.echo(f"{use:<7} {engine.per_second:>8.1f} radiographs/s  {engine}")
     for name, reason in report.discarded.items():
-        typer.echo(printable(f"not measured: {name}: {reason}"), err=True)
+        say(printable(f"not measured: {name}: {reason}"))
     where = "not stored: no cache folder is used" if path is None else f"stored in {path}"
-    typer.echo(printable(f"{report.seconds:.0f} s; {where}"), err=True)
+    say(printable(f"{report.seconds:.0f} s; {where}"))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cxr_edge.commands import options
+from cxr_edge.text import say
 
 
 def view(
@@ -57,7 +58,7 @@ def view(
 
     def ready(address: str) -> None:
         typer.echo(address)
-        typer.echo("Open this address in a browser of this machine. Ctrl-C ends it; nothing is kept.", err=True)
+        say("Open this address in a browser of this machine. Ctrl-C ends it; nothing is kept.")
         if browser:
             import webbrowser
 

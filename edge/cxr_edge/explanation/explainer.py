@@ -125,6 +125,11 @@ class Explainer:
             return None
         return LungSegmenter(self._classifier.bundle, provider=provider, threads=session.threads)
 
+    def prepare(self, method: Method) -> None:
+        """Load what a method needs, before there are threads, which would load it several times over."""
+        _ = self.gradcam if method == "gradcam" else self.lime
+        _ = self.lungs
+
     def check(self, *, method: Method, target: str, cam: CamMethod) -> str | None:
         """Check what is asked, before anything is read.
 

@@ -28,6 +28,7 @@ from cxr_edge.results.record import RESEARCH_USE, to_record
 
 RECORD = "explanation.json"
 PICTURE_NAMES = ("figure.png", "gradcam.png", "lime-region.png", "lime-whole.png", "lime-pros-cons.png", "shap.png")
+"""Every picture that `draw` may give."""
 _OURS = frozenset({MARKER, RECORD, *PICTURE_NAMES})
 _BY_THE_SYSTEM = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
@@ -109,7 +110,6 @@ def write_explanation(explanation: Explanation, folder: Path) -> None:
             shutil.rmtree(beside, ignore_errors=True)
 
 
-"""Every picture that `draw` may give."""
 _TINTED = "Green raises it, hatched red lowers it, clear where the 95 % interval holds 0; numbers give the rank."
 _FILLS: dict[Fill, str] = {"mean": "their mean grey level", "blur": "a blurred copy", "black": "black"}
 _PANEL = (640, 1000)  # longer side of a panel of the figure: text stays legible, the figure stays openable
@@ -126,16 +126,10 @@ def draw(explanation: Explanation) -> Iterator[tuple[str, BgrImage]]:
         ``lime-pros-cons.png`` (for in green, against in hatched red) and ``shap.png`` (the same for all Shapley
         values), as far as they were asked for.
     """
-    radiograph, saliency = explanation.answer.radiograph, explanation.saliency
-    lime, shap = explanation.lime, explanation.shap
-    picture, factor = rendering.grey_picture(radiograph, smallest=_PANEL[0], largest=_PANEL[1])
-    panels = [Panel(picture, "Original")]
-    if saliency is not None:
-        panels.append(_heat_panel(picture, saliency, explanation.evidence))
-    panels.extend(_tint_panel(picture, each) for each in (lime, shap) if each is not None)
-    yield "figure.png", rendering.compose(panels, _caption(explanation, saliency, (lime, shap), factor, note=_TINTED))
+    saliency, lime, shap = explanation.saliency, explanation.lime, explanation.shap
+    yield "figure.png", draw_figure(explanation)
 
-    picture, factor = rendering.grey_picture(radiograph, smallest=_SINGLE[0], largest=_SINGLE[1])
+    picture, factor = rendering.grey_picture(explanation.answer.radiograph, smallest=_SINGLE[0], largest=_SINGLE[1])
     if saliency is not None:
         caption = _caption(explanation, saliency, (), factor)
         yield "gradcam.png", rendering.compose([_heat_panel(picture, saliency, explanation.evidence)], caption)
@@ -145,6 +139,21 @@ def draw(explanation: Explanation) -> Iterator[tuple[str, BgrImage]]:
     if shap is not None:
         caption = _caption(explanation, None, (shap,), factor, note=_TINTED)
         yield "shap.png", rendering.compose([_tint_panel(picture, shap)], caption)
+
+
+def draw_figure(explanation: Explanation, *, archived: bool = False) -> BgrImage:
+    """Draw the original, unless ``archived`` beside it, and every map side by side: BGR uint8 [height, width, 3].
+
+    The caption of an archived figure is the same on every machine, whatever the file is called.
+    """
+    saliency, superpixels = explanation.saliency, (explanation.lime, explanation.shap)
+    picture, factor = rendering.grey_picture(explanation.answer.radiograph, smallest=_PANEL[0], largest=_PANEL[1])
+    panels = [] if archived else [Panel(picture, "Original")]
+    if saliency is not None:
+        panels.append(_heat_panel(picture, saliency, explanation.evidence))
+    panels.extend(_tint_panel(picture, each) for each in superpixels if each is not None)
+    caption = _caption(explanation, saliency, superpixels, factor, note=_TINTED, archived=archived)
+    return rendering.compose(panels, caption)
 
 
 def _heat_panel(picture: BgrImage, saliency: SaliencyMap, evidence: Evidence | None) -> Panel:
@@ -216,6 +225,7 @@ def _caption(
     factor: float,
     *,
     note: str = "",
+    archived: bool = False,
 ) -> list[Line]:
     prediction, bundle = explanation.answer.prediction, explanation.answer.bundle
     positive = bundle.manifest.positive
@@ -224,13 +234,11 @@ def _caption(
         called += f", {UNSURE} from {_probability(prediction.threshold)} on"
     probability = f"calibrated probability of {positive} {_probability(prediction.probability)}"
     headline = f"{prediction.label}: {probability}, {called} (operating point {prediction.operating_point})"
-    lines = [Line(headline, "headline"), Line(_source(explanation.answer.radiograph, factor))]
+    lines = [Line(headline, "headline"), Line(_source(explanation.answer.radiograph, factor, named=not archived))]
     lines.extend(Line(f"Warning: {warning}", "warning") for warning in explanation.warnings)
-    if explanation.evidence is not None and explanation.evidence.place:
-        lines.append(Line(explanation.evidence.place))
-    if explanation.evidence is not None and explanation.evidence.sentence:
-        key = " White line: the lungs." if saliency is not None else ""
-        lines.append(Line(explanation.evidence.sentence + key))
+    key = " White line: the lungs." if saliency is not None else ""
+    if (evidence := explanation.evidence) is not None:
+        lines.extend(Line(said) for said in (evidence.place, evidence.sentence and evidence.sentence + key) if said)
     maps = {each.method for each in (saliency, *superpixels) if each is not None}
     if hidden := [each for each in explanation.hidden if each.by in maps]:
         lines.append(Line(put_to_the_test(hidden, prediction.probability, say=_probability)))
@@ -238,8 +246,8 @@ def _caption(
         lines.append(Line(_saliency_caption(saliency)))
     lines.extend(Line(_superpixel_caption(each, note)) for each in superpixels if each is not None)
     network = f"{bundle.manifest.name} {bundle.manifest.version} ({bundle.digest[:12]})"
-    lines.append(Line(f"Made by {network}, {prediction.precision} on {prediction.provider}."))
-    lines.append(Line(RESEARCH_USE))
+    lines.append(Line(f"Made by {network}, {prediction.precision}{'' if archived else f' on {prediction.provider}'}."))
+    lines.insert(0 if archived else len(lines), Line(RESEARCH_USE, "warning" if archived else "plain"))
     return lines
 
 
@@ -279,10 +287,10 @@ def _superpixel_caption(explained: SuperpixelExplanation, note: str) -> str:
     )
 
 
-def _source(radiograph: Radiograph, factor: float) -> str:
+def _source(radiograph: Radiograph, factor: float, *, named: bool) -> str:
     """Name the file, so that pictures of two patients cannot be mixed up; its name alone, no folder and no patient."""
     height, width = radiograph.pixels.shape
-    path = radiograph.source.path
+    path = radiograph.source.path if named else None
     scale = "at its own resolution" if factor == 1.0 else f"at {factor:.3g} times its size"
     return f"{f'File {path.name}: ' if path else ''}{width} x {height} pixels, shown {scale}."
 

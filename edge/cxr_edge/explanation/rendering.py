@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cxr_edge.files import STAMP
 from cxr_edge.reading.radiograph import Radiograph
-from cxr_edge.text import printable
+from cxr_edge.text import plain
 
 BgrImage = NDArray[np.uint8]
 
@@ -213,7 +213,7 @@ def _caption_strip(caption: list[Line], width: int, unit: int) -> BgrImage:
     lines = [
         (part, line.kind)
         for line in caption
-        for part in _wrap(_plain(line.text), width - unit, _line_size(line.kind, unit), bold=line.kind == "headline")
+        for part in _wrap(plain(line.text), width - unit, _line_size(line.kind, unit), bold=line.kind == "headline")
     ]
     strip = np.full((round(unit * (1.6 * len(lines) + 1.0)), width, 3), _PAPER, np.uint8)
     for index, (text, kind) in enumerate(lines):
@@ -230,7 +230,7 @@ def _line_size(kind: str, unit: int) -> float:
 def _framed(panel: Panel, unit: int) -> BgrImage:
     """Set a panel on paper, its title above, its colour bar to the right."""
     height, width = panel.picture.shape[:2]
-    title = _plain(panel.title)
+    title = plain(panel.title)
     bar = np.zeros((0, 1, 3), np.uint8) if panel.bar is None else panel.bar[:, None]
     bar_height, bar_width = (0, 0) if panel.bar is None else (max(height, _LOWEST * unit), 4 * unit)
     inner = max(width + bar_width, _extent(title, unit)[0])
@@ -293,7 +293,3 @@ def _wrap(text: str, width: int, size: float, *, bold: bool) -> list[str]:
                 lines.append("")
             lines[-1] += character
     return lines
-
-
-def _plain(text: str) -> str:
-    return printable(text).encode("ascii", "backslashreplace").decode("ascii")

@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 
 from cxr_edge.errors import InputError
+from cxr_edge.files import SERIES_DESCRIPTION, STAMP
 from cxr_edge.reading.data_set import DataSet, name, read_data_set
 from cxr_edge.reading.display_parameters import of_single_frame, read_display_parameters
 from cxr_edge.reading.display_pipeline import display
@@ -191,6 +192,16 @@ def _date(dataset: DataSet, keyword: str) -> date | None:
         return None
 
 
+def is_own_result(dataset: DataSet) -> bool:
+    """Say whether a DICOM object is a result of this program, also after an archive has changed some of it.
+
+    It is known by its manufacturer, by that of its contributing equipment, or by its series description.
+    """
+    made_by = (dataset, *dataset.items("ContributingEquipmentSequence"))
+    own = any(STAMP.decode() in each.texts("Manufacturer") for each in made_by)
+    return own or SERIES_DESCRIPTION in dataset.texts("SeriesDescription")
+
+
 _CODED_STRINGS = ("Modality", "BodyPartExamined", "ViewPosition")
 
 
@@ -210,8 +221,9 @@ def read_dicom(data: bytes, path: Path | None = None) -> Radiograph:
         float32 pixels in 0..1.
 
     Raises:
-        InputError: The file has no pixels, several frames, more than 100 megapixels, is damaged, contradicts itself, or
-            its transfer syntax has no decoder here. No message quotes a value that could identify somebody.
+        InputError: The file has no pixels, several frames, more than 100 megapixels, is damaged, contradicts itself,
+            is a result of this program, or its transfer syntax has no decoder here. No message quotes a value that
+            could identify somebody.
     """
     try:
         return _read(data, path)
@@ -223,6 +235,8 @@ def read_dicom(data: bytes, path: Path | None = None) -> Radiograph:
 
 def _read(data: bytes, path: Path | None) -> Radiograph:
     dataset = of_single_frame(read_data_set(data))
+    if is_own_result(dataset):
+        raise InputError("a DICOM result of cxr-edge", cure="name the radiograph itself", kind="own-output")
     check_supported(dataset.syntax)
     find_pixel_data(dataset)
     header = read_image_header(dataset)

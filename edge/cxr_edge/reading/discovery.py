@@ -1,6 +1,7 @@
 """Files and folders as they were named → files to answer, and a count of what was left out."""
 
 import os
+import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ HIDDEN, EXCLUDED, OTHER, OWN, LINKED, REPEATED = (
     "named again",
 )
 """Why something was left out, the keys of `Search.skipped`."""
+_DICOM_HEAD = 16384  # bytes in which a DICOM file says who made it; what says so later is refused when it is read
 _FORMER_PICTURES = "assets"  # where scans kept their pictures before these were stamped
 
 
@@ -64,10 +66,10 @@ class Search(Iterator[Path | InputError]):
         for path in inputs:
             if path.is_dir():
                 yield from self._reported(path) if self._discovery.ordered else self.walk(path, below=path)
-            elif _is_own_picture(path):
+            elif _is_own(path, _head(path)):
                 self.skipped[OWN] += 1
                 yield InputError(
-                    "a picture that cxr-edge drew", cure="name the radiograph itself", kind="own-output", path=path
+                    "a result of cxr-edge", cure="name the radiograph itself", kind="own-output", path=path
                 )
             else:
                 yield path
@@ -186,7 +188,7 @@ class Discovery:
         if (self.include and not _matches(path, below, self.include)) or _matches(path, below, self.exclude):
             return EXCLUDED
         head = _head(path)
-        if _is_drawn(head):
+        if _is_own(path, head):
             return OWN
         return None if path.suffix.lower() in SUFFIXES or holds_radiograph(head) else OTHER
 
@@ -221,23 +223,30 @@ def _matches(path: Path, below: Path, globs: Sequence[str]) -> bool:
     return any(fnmatchcase(names["/" not in glob], glob.lower()) for glob in globs)
 
 
-def _head(path: Path) -> bytes:
+def _head(path: Path, length: int = HEAD) -> bytes:
     """Read the first bytes of a regular file; a pipe would block."""
     try:
         if not path.is_file():
             return b""
         with path.open("rb", buffering=0) as file:
-            return file.read(HEAD)
+            return file.read(length)
     except OSError:
         return b""
 
 
-def _is_drawn(head: bytes) -> bool:
-    return STAMP in head and format_of(head) in {Format.PNG, Format.JPEG}
+def _is_own(path: Path, head: bytes) -> bool:
+    """Know a picture of this program by its stamp, and a DICOM result by what its first elements say."""
+    found = format_of(head)
+    if found is not Format.DICOM:
+        return STAMP in head and found in {Format.PNG, Format.JPEG}
+    from cxr_edge.reading.data_set import read_data_set
+    from cxr_edge.reading.dicom import is_own_result
 
-
-def _is_own_picture(path: Path) -> bool:
-    return _is_drawn(_head(path))
+    longer = _head(path, _DICOM_HEAD)
+    try:
+        return STAMP in longer and is_own_result(read_data_set(longer))
+    except (InputError, struct.error, ValueError):  # damaged: said where it is read
+        return False
 
 
 def _is_own_folder(folder: Path) -> bool:

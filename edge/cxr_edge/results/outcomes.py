@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from traceback import format_tb
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from cxr_edge.errors import CxrEdgeError, InputError
 from cxr_edge.reading.radiograph import Radiograph
 from cxr_edge.results.decision import UNSURE
 from cxr_edge.results.schema import RECORD_SCHEMA
+from cxr_edge.text import say
 
 T = TypeVar("T")
 ScopeAnswer = Literal["in scope", "outside", "no chest radiograph"]
@@ -153,10 +155,9 @@ class Spread:
 
     def to_json(self) -> dict[str, object]:
         """Give the record of the spread."""
-        names = ("mean", "standard_deviation", "lowest", "highest")
         return {
             "transforms": self.transforms,
-            "probability": {name: getattr(self, name) for name in names},
+            "probability": {key: getattr(self, key) for key in ("mean", "standard_deviation", "lowest", "highest")},
             "label_agreement": self.label_agreement,
             "label_changed_by": list(self.label_changed_by),
         }
@@ -269,8 +270,7 @@ class Failure:
 
     def to_json(self) -> dict[str, object]:
         """Give the record."""
-        reason = self.error
-        error = {"kind": reason.kind, "message": str(reason), "problem": reason.problem, "cure": reason.cure}
+        error = {"message": str(self.error)} | {key: getattr(self.error, key) for key in ("kind", "problem", "cure")}
         return {"schema": RECORD_SCHEMA, "path": os.fspath(self.path), "status": "error", "error": error}
 
 
@@ -295,5 +295,6 @@ def attempt(path: Path, work: Callable[[], T]) -> T | Failure:
     except CxrEdgeError:
         raise
     except Exception as error:  # noqa: BLE001  # see above
+        say("".join(format_tb(error.__traceback__)).rstrip(), "debug")
         problem = f"failed inside ({type(error).__name__})"
         return Failure(path, InputError(problem, kind="internal", cure="please report this", path=path))

@@ -1,8 +1,12 @@
-"""One figure for each radiograph that is called positive, in folders like those of the inputs."""
+"""What a scan makes of an answer beside its record: a figure for each radiograph that is called positive.
+
+The figures lie in folders like those of the inputs.
+"""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from cxr_edge.api import Model
 from cxr_edge.errors import OutputError
@@ -15,6 +19,29 @@ from cxr_edge.results.output import file_mode, make_folder_below
 from cxr_edge.results.schema import Answered, Record
 
 ANNOTATED = "annotated"
+
+
+class AnswerSink(Protocol):
+    """Takes the answers of a scan; safe to use from several threads."""
+
+    def write(self, path: Path, answer: Answer, explanation: Explanation | None = None) -> None:
+        """Make of an answer what is to be made; what is there already stays.
+
+        Args:
+            path: The input.
+            answer: Its answer, which may be a refusal.
+            explanation: Its explanation, if there is one.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+
+    def make_up(self, record: Record) -> None:
+        """Make it for a record that has none: its content was answered before, or under another name.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
 
 
 class AnnotatedTree:
@@ -31,6 +58,7 @@ class AnnotatedTree:
         self._out = out
         self._model = model
         self._method = method
+        model.explainer.prepare(method)
         try:
             above = os.path.commonpath([each if each.is_dir() else each.parent for each in inputs])
         except ValueError:  # several drives

@@ -33,7 +33,7 @@ from cxr_edge.runtime.sessions import Provider
 from cxr_edge.scan.folder import locked_folder
 from cxr_edge.scan.pipeline import Worker
 from cxr_edge.scan.progress import Tally
-from cxr_edge.text import printable
+from cxr_edge.text import printable, say
 
 _SLICE = 100_000
 _UNFINISHED = ".unfinished"
@@ -80,7 +80,7 @@ def scan_on_cluster(
     tally, index, records = Tally(), Index(), out / SLICES
     with locked_folder(out, parameters, mode=mode, pictures=pictures) as stale:
         if stale:
-            sys.stderr.write(printable(f"An earlier scan ended abruptly ({stale}); going on after it.") + "\n")
+            say(printable(f"An earlier scan ended abruptly ({stale}); going on after it."))
         try:
             make_folder_below(out, SLICES)
             shutil.rmtree(records / _UNFINISHED, ignore_errors=True)
@@ -104,7 +104,7 @@ def scan_on_cluster(
                     (records / _UNFINISHED).rename(records / f"slice-{number:06}")
                 else:
                     shutil.rmtree(records / _UNFINISHED)
-                sys.stderr.write(f"{tally}\n")
+                say(str(tally))
             tally.skipped = search.skipped
         finally:
             ray.shutdown()

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import Event
 from types import FrameType
+from typing import cast
 
 import cv2
 
-from cxr_edge.api import Model
+from cxr_edge.api import Model, load
 from cxr_edge.errors import InputError, UsageError
 from cxr_edge.reading.discovery import Discovery
 from cxr_edge.results.expectation import PointRecord
-from cxr_edge.results.index import Parameters
+from cxr_edge.results.index import Engine, Explain, ExplainIf, Index, Parameters, read_description
 from cxr_edge.results.output import PRIVATE
+from cxr_edge.results.schema import BundleRecord
 from cxr_edge.runtime.machine import check_batch_size, usable_cores
-from cxr_edge.scan.annotated import AnnotatedTree
+from cxr_edge.runtime.providers import Provider
+from cxr_edge.scan.annotated import AnnotatedTree, AnswerSink
 from cxr_edge.scan.folder import locked_folder, open_journal
 from cxr_edge.scan.pipeline import Pipeline, Worker
 from cxr_edge.scan.progress import ProgressDisplay, Tally, counting
-from cxr_edge.text import printable
+from cxr_edge.text import printable, say
 
 REFRESH = 60.0  # seconds after which the reports of a watched folder are written again, if there is anything new
+Arrivals = Callable[[Index, Event], Iterator[Path | InputError | None]]
+"""Gives inputs as they arrive, and None at every pause, until the event is set; the index says what is recorded."""
 
 
 def scan_locally(
@@ -38,11 +42,12 @@ def scan_locally(
     workers: int,
     pictures: bool = False,
     annotated: bool = False,
+    sinks: Sequence[AnswerSink] = (),
     mode: int = PRIVATE,
     skip_bad: bool = False,
-    watch: bool = False,
-    poll: float | None = None,
+    arrivals: Arrivals | None = None,
     refresh: Callable[[], object] | None = None,
+    stop: Event | None = None,
 ) -> tuple[Tally, bool]:
     """Answer everything that is found and not yet recorded.
 
@@ -55,11 +60,12 @@ def scan_locally(
         pictures: Whether thumbnails, heat maps and figures are written for the report; what was answered without them
             gets thumbnails and heat maps now.
         annotated: Whether a figure of each positive answer is drawn into the folder `ANNOTATED`.
+        sinks: What else is made of the answers.
         mode: Permissions of the output folder, if it is made.
         skip_bad: Whether lines of the journal that are no records are moved out of it.
-        watch: Whether to go on with files as they arrive, until Ctrl-C or SIGTERM.
-        poll: See `cxr_edge.scan.watching.watch_for`.
-        refresh: With ``watch``: writes the reports; called every minute in which there was something new.
+        arrivals: Takes the place of the search: gives inputs until it is told to stop.
+        refresh: With ``arrivals``: writes the reports; called every minute in which there was something new.
+        stop: Ends the scan when set; None has Ctrl-C and SIGTERM do that.
 
     Returns:
         The counts, and whether somebody asked it to stop.
@@ -76,30 +82,118 @@ def scan_locally(
         _one_thread_each(),
         locked_folder(out, parameters, mode=mode, pictures=pictures, point=point) as stale,
         open_journal(out, skip_bad=skip_bad) as journal,
-        _stopped_by_signals() as stop,
+        nullcontext(stop) if stop else stopped_by_signals() as ended,
     ):
         if stale:
-            sys.stderr.write(printable(f"An earlier scan ended abruptly ({stale}); going on after it.") + "\n")
+            say(printable(f"An earlier scan ended abruptly ({stale}); going on after it."))
         if journal.left_out:
-            sys.stderr.write(f"{journal.left_out} lines of the journal were no records; they are kept beside it.\n")
+            say(f"{journal.left_out} lines of the journal were no records; they are kept beside it.", "warning")
         method = parameters.explain if parameters.explain != "none" else "gradcam"
-        tree = AnnotatedTree(out, discovery.inputs, model, method=method) if annotated else None
-        worker = Worker(model, parameters, journal, out, pictures=pictures, annotated=tree)
-        counted = nullcontext() if watch else counting(discovery, stop)
+        if annotated:
+            sinks = (*sinks, AnnotatedTree(out, discovery.inputs, model, method=method))
+        worker = Worker(model, parameters, journal, out, pictures=pictures, sinks=sinks)
+        counted = nullcontext() if arrivals else counting(discovery, ended)
         with counted as expected, ProgressDisplay(model.bundle.manifest.positive, expected) as display:
-            reports = _Refresher(refresh if watch else None)
+            reports = _Refresher(refresh if arrivals else None)
 
             def show(tally: Tally) -> None:
                 display.show(tally)
                 reports.show(tally)
 
             pipeline = Pipeline(
-                worker, journal, workers=workers, batch_size=parameters.batch_size, stop=stop, report=show
+                worker, journal, workers=workers, batch_size=parameters.batch_size, stop=ended, report=show
             )
             search = discovery.find()  # nothing is searched before the first file is asked for
-            tally = pipeline.run(_arriving(discovery, stop, poll) if watch else search)
+            tally = pipeline.run(arrivals(journal.index, ended) if arrivals else search)
             tally.skipped = search.skipped
-        return tally, stop.is_set()
+        return tally, ended.is_set()
+
+
+def load_for_scan(
+    out: Path,
+    *,
+    engine: Engine = "local",
+    bundle: Path | None,
+    provider: Provider,
+    precision: str,
+    operating_point: str | None,
+    unsure: bool,
+    prevalence: float | None,
+    test_time_augmentation: bool,
+    gate: bool,
+    batch_size: int | None,
+    explain: Explain,
+    explain_if: ExplainIf,
+    waiting: bool,
+) -> tuple[Model, Parameters]:
+    """Load what answers a scan, and say what is asked of it.
+
+    What was left open when the folder was begun stays what it was then: its records are of one kind.
+
+    Args:
+        out: The output folder, which need not be there.
+        engine: See `Parameters`.
+        bundle: See `cxr_edge.api.load`, as up to ``gate``.
+        provider: See there.
+        precision: See there.
+        operating_point: See there.
+        unsure: See there.
+        prevalence: See there.
+        test_time_augmentation: See there.
+        gate: See there.
+        batch_size: Radiographs that run together; None takes what is quickest.
+        explain: See `Parameters`.
+        explain_if: See `Parameters`.
+        waiting: Whether the program will wait for inputs: it must not keep the machine busy then.
+
+    Raises:
+        BundleError: See `cxr_edge.api.load`.
+        ProviderError: See there.
+        UsageError: See there.
+    """
+    before = None
+    if "auto" in {provider, precision}:
+        with suppress(OSError):  # whatever is the matter with the folder is said where it is opened
+            before = read_description(out)
+    model = load(
+        bundle,
+        provider=cast("Provider", before.asked.provider) if before and provider == "auto" else provider,
+        threads=1,
+        precision=before.asked.precision if before and precision == "auto" else precision,
+        exact_labels=before.asked.exact_labels if before and precision == "auto" else None,
+        use="scan",
+        operating_point=operating_point,
+        unsure=unsure,
+        prevalence=prevalence,
+        test_time_augmentation=test_time_augmentation,
+        gate=gate,
+        spinning=not waiting,
+    )
+    session = model.classifier.session
+    parameters = Parameters(
+        engine=engine,
+        bundle=BundleRecord(**model.bundle.to_json()),
+        provider=session.provider,
+        precision=model.classifier.precision,
+        exact_labels=model.classifier.exact_labels,
+        operating_point=model.classifier.rule.operating_point,
+        unsure=unsure,
+        prevalence=prevalence,
+        gate=model.classifier.gate is not None,
+        batch_size=batch_size
+        or (before and before.asked.batch_size)
+        or model.batch_size
+        or _quickest_batch(session.provider, model.classifier.precision),
+        explain=explain,
+        explain_if=explain_if,
+        test_time_augmentation=test_time_augmentation,
+    )
+    return model, parameters
+
+
+def _quickest_batch(provider: str, precision: str) -> int:
+    """Give what is quickest: int8 convolutions gain from company, float32 ones on one core do not."""
+    return 16 if provider in {"cuda", "directml"} else 4 if precision == "int8" else 1
 
 
 def check_load(workers: int, batch_size: int) -> None:
@@ -144,7 +238,7 @@ def _one_thread_each() -> Iterator[None]:
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[Event]:
+def stopped_by_signals() -> Iterator[Event]:
     """Give an event that the first Ctrl-C or SIGTERM sets while the block runs; a second one has its usual effect."""
     stop = Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -163,9 +257,3 @@ def _stopped_by_signals() -> Iterator[Event]:
         yield stop
     finally:
         restore()
-
-
-def _arriving(discovery: Discovery, stop: Event, poll: float | None) -> Iterator[Path | InputError | None]:
-    from cxr_edge.scan.watching import watch_for  # needs the watch extra
-
-    return watch_for(discovery, stop, poll=poll)

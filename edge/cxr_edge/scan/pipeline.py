@@ -11,6 +11,7 @@ from threading import Event
 
 from cxr_edge.api import Model
 from cxr_edge.errors import InputError
+from cxr_edge.explanation.explainer import Explanation
 from cxr_edge.reading.decode import decode, read_content
 from cxr_edge.reading.radiograph import Radiograph
 from cxr_edge.results.index import Parameters, State
@@ -18,7 +19,7 @@ from cxr_edge.results.journal import Journal
 from cxr_edge.results.outcomes import Answer, Failure, attempt
 from cxr_edge.results.record import rename, to_record
 from cxr_edge.results.schema import Record
-from cxr_edge.scan.annotated import AnnotatedTree
+from cxr_edge.scan.annotated import AnswerSink
 from cxr_edge.scan.folder import lacks_pictures, write_known_pictures, write_pictures
 from cxr_edge.scan.progress import Tally
 
@@ -82,7 +83,7 @@ class Worker:
         journal: What is recorded already; None where nobody knows, so that every file is answered.
         out: The output folder.
         pictures: Whether pictures are written for the report.
-        annotated: Where a figure of each positive answer is drawn, if that is asked for.
+        sinks: What else is made of the answers.
     """
 
     def __init__(
@@ -93,19 +94,17 @@ class Worker:
         out: Path,
         *,
         pictures: bool,
-        annotated: AnnotatedTree | None = None,
+        sinks: Sequence[AnswerSink] = (),
     ) -> None:
-        self.annotated = annotated
+        self.sinks = sinks
         self._model = model
         self._parameters = parameters
         self._journal = journal
         self._out = out
         self._pictures = pictures
         self._run = min(parameters.batch_size, _RUN_ON_CPU if parameters.provider == "cpu" else _RUN_ON_DEVICE)
-        if parameters.explain != "none" or annotated:
-            # Loaded before there are threads, which would load it several times over.
-            _ = model.explainer.lime if parameters.explain in {"lime", "both"} else model.explainer.gradcam
-            _ = model.explainer.lungs
+        if parameters.explain != "none":
+            model.explainer.prepare(parameters.explain)
 
     def work(self, jobs: Sequence[Path | InputError]) -> list[Finished]:
         """Read, decode, answer and explain; whatever one of the files does to that, the others are answered.
@@ -154,14 +153,12 @@ class Worker:
         return Finished(decoded.path, decoded.sha256, done)
 
     def _record(self, decoded: Decoded, answer: Answer) -> Record:
-        asked, positive = self._parameters, answer.prediction.probability >= answer.prediction.threshold
-        explanation, files = None, {}
-        if asked.explain != "none" and not answer.refusal and (positive or asked.explain_if == "all"):
-            explanation = self._model.explainer.explain(answer, method=asked.explain)
+        asked, files = self._parameters, {}
+        explanation = explain_as_asked(self._model, answer, asked)
         if self._pictures:
             files = write_pictures(self._out, decoded.sha256, answer.radiograph, explanation)
-        if self.annotated:
-            self.annotated.write(decoded.path, answer, explanation)
+        for sink in self.sinks:
+            sink.write(decoded.path, answer, explanation)
         return to_record(
             answer,
             explanation=explanation.to_part(files) if explanation is not None else None,
@@ -179,6 +176,14 @@ class Worker:
             record = journal.record_of(content.sha256)
             if record is not None:
                 attempt(content.path, lambda: write_known_pictures(self._out, record, decode(content.data)))
+
+
+def explain_as_asked(model: Model, answer: Answer, asked: Parameters) -> Explanation | None:
+    """Explain an answer, if it is one of those that are to be explained."""
+    positive = answer.prediction.probability >= answer.prediction.threshold
+    if asked.explain == "none" or answer.refusal or not (positive or asked.explain_if == "all"):
+        return None
+    return model.explainer.explain(answer, method=asked.explain)
 
 
 def read(path: Path) -> Content:
@@ -283,8 +288,8 @@ class Pipeline:
     def _add(self, record: Record) -> None:
         """Write a record, unless the journal says the same of the path already."""
         path, state = str(record.path), State.of(record)
-        if self._worker.annotated:
-            self._worker.annotated.make_up(record)
+        for sink in self._worker.sinks:
+            sink.make_up(record)
         known = self._journal.index.state(path) == state
         if not known:
             self._journal.append(record)

@@ -1,20 +1,20 @@
 """The counts of a scan, and what a person sees of them while it runs, on the error stream."""
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from cxr_edge.errors import InputError
 from cxr_edge.reading.discovery import Discovery
 from cxr_edge.results.index import State
+from cxr_edge.text import is_said, open_console, say
 
 _EVERY = 30.0  # seconds between two lines where there is no terminal
 
@@ -112,7 +112,7 @@ def counting(discovery: Discovery, stop: Event) -> Iterator[Expected]:
 
 
 class ProgressDisplay:
-    """A bar on a terminal, elsewhere a line every half minute.
+    """A bar on a terminal, elsewhere a line every half minute in which there was something new.
 
     Args:
         positive: The label that is counted by name.
@@ -123,12 +123,13 @@ class ProgressDisplay:
         self._positive = positive
         self._expected = expected or Expected()
         self._start = self._said = time.monotonic()
+        self._told = Tally()
         columns = (TextColumn(f"{{task.fields[{name}]}}") for name in ("rate", "left", "found"))
         self._bar = Progress(
-            MofNCompleteColumn(), BarColumn(), *columns, console=Console(file=sys.stderr), refresh_per_second=4
+            MofNCompleteColumn(), BarColumn(), *columns, console=open_console(stderr=True), refresh_per_second=4
         )
         self._task = self._bar.add_task("", total=None, rate="", left="", found="")
-        self._terminal = self._bar.console.is_terminal
+        self._terminal = self._bar.console.is_terminal and is_said("info")
 
     def __enter__(self) -> Self:
         if self._terminal:
@@ -150,10 +151,10 @@ class ProgressDisplay:
         )
         if self._terminal:
             self._bar.update(self._task, completed=tally.total, total=total, rate=rate, left=left, found=found)
-        elif now - self._said >= _EVERY:
-            self._said = now
+        elif now - self._said >= _EVERY and tally != self._told:
+            self._said, self._told = now, deepcopy(tally)
             of = "" if total is None else f" of {total}" + (f", {left} left" if left else "")
-            sys.stderr.write(f"{tally.total}{of}, {rate}, {found}\n")
+            say(f"{tally.total}{of}, {rate}, {found}")
 
 
 def time_left(tally: Tally, total: int | None, seconds: float) -> str:

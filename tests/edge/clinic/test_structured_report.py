@@ -1,22 +1,19 @@
-"""DICOM results: valid by an independent validator, in the right study, the same every time, and never an input."""
+"""The report says what the answer says, in the study of its radiograph."""
 
-import shutil
-import subprocess
-import warnings
 from dataclasses import replace
 
 import pytest
-from typer.testing import CliRunner
 
 import cxr_edge
-from cxr_edge.cli import app
-from cxr_edge.errors import InputError
 
 pytest.importorskip("highdicom", reason="needs the clinic extra")
 
-import pydicom
+from pydicom import dcmread
+from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage
 
-from cxr_edge.clinic.structured_report import SERIES_DESCRIPTION, structured_report, write_report
+from clinical import changed, texts
+from cxr_edge.clinic.results import ResultOptions, build_results
+from cxr_edge.files import SERIES_DESCRIPTION
 from cxr_edge.results.decision import UNSURE
 from cxr_edge.results.record import RESEARCH_USE
 
@@ -27,9 +24,14 @@ def dicom(radiographs):
 
 
 @pytest.fixture(scope="module")
-def answer(dicom):
+def explanation(dicom):
     """Answered, because nobody asked the gate."""
-    return cxr_edge.load(provider="cpu", gate=False).predict(dicom)
+    return cxr_edge.load(provider="cpu", gate=False).explain(dicom, method="gradcam")
+
+
+@pytest.fixture(scope="module")
+def answer(explanation):
+    return explanation.answer
 
 
 @pytest.fixture(scope="module")
@@ -37,104 +39,99 @@ def refused(dicom):
     return cxr_edge.load(provider="cpu").predict(dicom)
 
 
-def changed(dicom, tmp_path, **values):
-    """A copy of the sample with other values; None takes an element out."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = pydicom.dcmread(dicom)
-        for keyword, value in values.items():
-            if value is None:
-                found.pop(keyword, None)
-            else:
-                setattr(found, keyword, value)
-        found.save_as(tmp_path / "changed.dcm")
-    return tmp_path / "changed.dcm"
+def report_of(answer, **options):
+    return build_results(answer.radiograph.source.path, answer, **options)[0]
 
 
-def texts(report):
-    """Every text and code of a report, whatever its depth."""
-    for item in report.ContentSequence:
-        if item.ValueType == "TEXT":
-            yield item.TextValue
-        elif item.ValueType == "CODE":
-            yield item.ConceptCodeSequence[0].CodeMeaning
-        elif item.ValueType == "NUM":
-            yield float(item.MeasuredValueSequence[0].NumericValue)
-        if "ContentSequence" in item:
-            yield from texts(item)
+def named(answer, label):
+    return replace(answer, prediction=replace(answer.prediction, label=label))
 
 
-def unsure(answer):
-    return replace(answer, prediction=replace(answer.prediction, label=UNSURE))
-
-
-@pytest.mark.parametrize("kind", ["answered", "unsure", "refused"])
-@pytest.mark.skipif(not shutil.which("dciodvfy"), reason="needs dciodvfy (Debian's dicom3tools)")
-def test_an_independent_validator_finds_no_error(answer, refused, tmp_path, kind):
-    asked = {"answered": answer, "unsure": unsure(answer), "refused": refused}[kind]
-    path = write_report(asked, tmp_path / "out")
-    done = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
-    assert "Comprehensive3DSR" in done.stderr
-    assert "Error" not in done.stdout + done.stderr
-    if shutil.which("dsrdump"):
-        assert subprocess.run(["dsrdump", path], capture_output=True, check=False).returncode == 0
-
-
-def test_the_report_says_what_the_answer_says(answer, refused):
-    said = list(texts(structured_report(answer)))
-    assert {"PNEUMONIA": "Pneumonia", "NORMAL": "Normal", UNSURE: "Undetermined"}[answer.label] in said
-    assert round(answer.probability, 6) in said
-    assert RESEARCH_USE in said
+@pytest.mark.parametrize(
+    ("label", "meaning"), [("PNEUMONIA", "Pneumonia"), ("NORMAL", "Normal"), (UNSURE, "Undetermined"), ("ILL", "ILL")]
+)
+def test_it_states_label_probability_and_warnings(answer, label, meaning):
+    said = list(texts(report_of(named(answer, label))))
+    assert meaning in said
+    assert round(answer.probability, 4) in said
+    assert said[-2 - len(answer.warnings)] == RESEARCH_USE
+    assert said[-1 - len(answer.warnings)].startswith(f"{label}: calibrated probability of PNEUMONIA")
     assert set(answer.warnings) <= set(said)
-    refusal = list(texts(structured_report(refused)))
-    assert f"refused: {refused.refusal.scope}" in refusal
-    assert not any(isinstance(each, float) for each in refusal)
-    assert "Undetermined" in list(texts(structured_report(unsure(answer))))
 
 
-def test_it_lies_in_the_study_of_the_radiograph_in_a_series_of_its_own(answer, dicom):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        source = pydicom.dcmread(dicom, stop_before_pixels=True)
-    report = structured_report(answer)
+@pytest.mark.parametrize(("probability", "stated"), [(0.999999, 0.9999), (0.0, 0.0001), (0.31416, 0.3142)])
+def test_no_probability_is_a_certainty(answer, probability, stated):
+    asked = replace(answer, prediction=replace(answer.prediction, probability=probability))
+    assert stated in list(texts(report_of(asked)))
+
+
+def test_a_refusal_has_no_number_and_says_why(refused):
+    report = report_of(refused)
+    said = list(texts(report))
+    assert f"refused: {refused.refusal.scope}" in said
+    assert any(str(refused.refusal) in each for each in said if isinstance(each, str))
+    assert not any(isinstance(each, float) for each in said)
+    assert (report.CompletionFlag, report.VerificationFlag) == ("PARTIAL", "UNVERIFIED")
+
+
+def test_it_says_whether_anybody_asked_for_the_scope(answer, refused):
+    assert "not asked" in list(texts(report_of(answer)))
+    assert "outside" in list(texts(report_of(refused)))
+    gated = replace(answer, prediction=replace(answer.prediction, gate_score=0.0, scope_score=-99.0))
+    assert gated.refusal is None
+    assert "in scope" in list(texts(report_of(gated)))
+
+
+def test_the_ends_of_the_spread_are_measurements(dicom):
+    answer = cxr_edge.load(provider="cpu", gate=False, test_time_augmentation=True).predict(dicom)
+    said = list(texts(report_of(answer)))
+    assert {round(answer.spread.lowest, 4), round(answer.spread.highest, 4)} <= set(said)
+
+
+def test_the_evidence_in_the_lungs_is_a_measurement_and_a_sentence(answer, explanation):
+    said = list(texts(report_of(answer, explanation=explanation)))
+    assert round(explanation.evidence.saliency, 2) in said
+    assert {explanation.evidence.place, explanation.evidence.sentence} <= set(said)
+    assert f"{explanation.hidden[0].probability:.4f}" in next(
+        each for each in said if str(each).startswith("Put to the test")
+    )
+    assert round(explanation.evidence.saliency, 2) not in list(texts(report_of(answer)))
+
+
+def test_it_is_a_preliminary_document_in_the_study_of_the_radiograph(answer, dicom):
+    source, report = dcmread(dicom, stop_before_pixels=True), report_of(answer)
     assert report.StudyInstanceUID == source.StudyInstanceUID
     assert report.SeriesInstanceUID != source.SeriesInstanceUID
     assert report.PatientID == source.PatientID
-    assert (report.SeriesDescription, report.VerificationFlag) == (SERIES_DESCRIPTION, "UNVERIFIED")
+    assert (report.CompletionFlag, report.VerificationFlag) == ("COMPLETE", "UNVERIFIED")
+    assert (report.PreliminaryFlag, report.SeriesDescription) == ("PRELIMINARY", SERIES_DESCRIPTION)
     (evidence,) = report.CurrentRequestedProcedureEvidenceSequence
-    (reference,) = evidence.ReferencedSeriesSequence[0].ReferencedSOPSequence
-    assert reference.ReferencedSOPInstanceUID == source.SOPInstanceUID
+    (series,) = evidence.ReferencedSeriesSequence
+    assert series.SeriesInstanceUID == source.SeriesInstanceUID
+    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
 
 
-def test_the_same_answer_is_the_same_object_and_another_one_is_not(answer, refused, tmp_path):
-    first, again, other = (write_report(each, tmp_path / "out") for each in (answer, answer, refused))
-    assert first == again != other
-    assert sorted(path.suffix for path in (tmp_path / "out").iterdir() if path.name != ".cxr-edge") == [".dcm", ".dcm"]
+def test_the_bundle_is_the_only_contributing_equipment_and_the_observer(answer):
+    report = report_of(answer)
+    (equipment,) = report.ContributingEquipmentSequence
+    assert equipment.Manufacturer == report.Manufacturer == "cxr-edge"
+    assert equipment.PurposeOfReferenceCodeSequence[0].CodeValue == "109102"
+    assert answer.bundle.digest in equipment.ContributionDescription
+    observers = [item.UID for item in report.ContentSequence if item.ValueType == "UIDREF"]
+    assert observers == [equipment.DeviceUID]
 
 
-def test_what_the_source_has_wrong_or_not_at_all_is_left_empty(dicom, tmp_path):
-    path = changed(dicom, tmp_path, PatientBirthDate=None, PatientSex="X", IssuerOfPatientID="WARD", StudyTime=None)
-    report = structured_report(cxr_edge.load(provider="cpu", gate=False).predict(path))
-    assert report.PatientBirthDate in {"", None}
-    assert report.PatientSex in {"", None}
+def test_gaps_of_the_source_are_empty_and_an_optional_value_that_is_wrong_is_absent(dicom, tmp_path):
+    values = {"PatientBirthDate": None, "PatientSex": "X", "StudyTime": None, "PatientAge": "old", "StudyID": None}
+    path = changed(dicom, tmp_path, **values, IssuerOfPatientID="WARD")
+    report = report_of(cxr_edge.load(provider="cpu", gate=False).predict(path))
+    assert {report[each].value for each in ("PatientBirthDate", "PatientSex", "StudyTime", "StudyID")} <= {"", None}
     assert report.IssuerOfPatientID == "WARD"
+    assert "PatientAge" not in report
 
 
-@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID"])
-def test_a_file_that_nothing_can_refer_to_gets_no_result_and_the_reason(dicom, tmp_path, keyword):
-    path = changed(dicom, tmp_path, **{keyword: None})
-    found = cxr_edge.load(provider="cpu", gate=False).predict(path)
-    with pytest.raises(InputError, match=f"has no valid {keyword}"):
-        structured_report(found)
-
-
-def test_predict_writes_them_and_says_of_a_jpeg_that_it_has_none(dicom, radiographs, tmp_path):
-    jpeg, out = radiographs / "person724_virus_1343.jpeg", tmp_path / "out"
-    arguments = ["predict", str(dicom), str(jpeg), "--no-gate", "--dicom-out", str(out)]
-    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert done.exit_code == 0
-    assert len(list(out.glob("*.dcm"))) == 1
-    assert f"no DICOM result: {jpeg}: no DICOM file" in done.stderr
-    again = CliRunner().invoke(app, ["predict", str(out)], catch_exceptions=False)
-    assert "PNEUMONIA" not in again.stdout
-    assert "NORMAL" not in again.stdout
+def test_an_archive_that_knows_no_3d_reports_gets_an_enhanced_one_of_the_same_content(answer):
+    plain, enhanced = report_of(answer), report_of(answer, options=ResultOptions(report="enhanced"))
+    assert (plain.SOPClassUID, enhanced.SOPClassUID) == (Comprehensive3DSRStorage, EnhancedSRStorage)
+    assert plain.SOPInstanceUID != enhanced.SOPInstanceUID
+    assert list(texts(plain)) == list(texts(enhanced))

@@ -5,6 +5,8 @@ import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -283,7 +285,7 @@ def test_a_refusal_has_its_reason_and_no_answer(page: webdriver.Chrome) -> None:
     assert "refused" in card.text
     card.click()
     text = text_of(page, "answer") + text_of(page, "facts") + text_of(page, "technical")
-    for said in ("not like a chest radiograph", "7.50", "tiny", "in/cat.png", "youden"):
+    for said in ("Not like a chest radiograph", "7.50", "tiny", "in/cat.png", "youden"):
         assert said in text
     assert page.find_elements(By.CSS_SELECTOR, "#answer .gauge") == []
     assert "PNEUMONIA" not in text
@@ -356,3 +358,13 @@ def test_no_serious_fault_of_access(page: webdriver.Chrome, width: int) -> None:
         assert page.execute_script("return document.documentElement.scrollWidth") <= width
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_histogram_marks_both_thresholds(radiographs: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cxr_edge", "scan", radiographs / "person724_virus_1343.jpeg", "--out", tmp_path]
+    subprocess.run([*command, "--formats", "html"], check=True, capture_output=True)
+    record = json.loads((tmp_path / "results.jsonl").read_text("utf-8").splitlines()[0])
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert f">unsure from {record['threshold']:.3f}</text>" in page
+    assert f">{record['certain_from']:.3f} sure</text>" in page
+    assert page.count('<path class="threshold"') == 2

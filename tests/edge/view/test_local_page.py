@@ -173,7 +173,7 @@ def test_what_cannot_be_answered_says_why(page: webdriver.Chrome, radiographs: P
     press(page, Keys.ESCAPE)
     drop(page, cat)
     wait(page, lambda: "refused" in text_of(page, "answer"))
-    assert "not like" in text_of(page, "answer")
+    assert "Not like" in text_of(page, "answer")
     assert layers(page) == ["radiograph.jpg"]
     press(page, Keys.ESCAPE)
 
@@ -187,7 +187,7 @@ def test_two_hundred_files_at_once_and_no_more(page: webdriver.Chrome, radiograp
         picture[0, : number % 200 + 1] = 255  # contents of their own
         cv2.imwrite(str(file), picture)
     drop(page, *files)
-    wait(page, lambda: text_of(page, "state") == "all 200 answered", 120)
+    wait(page, lambda: text_of(page, "state") == "all 200 files done", 120)
     assert shown(page) == "202 of 202"  # with the two of the scan
     assert "Only 200 files fit on the page: 3 were left out." in text_of(page, "trouble")
     assert not page.find_element(By.ID, "detail").is_displayed()
@@ -199,7 +199,7 @@ def test_two_hundred_files_at_once_and_no_more(page: webdriver.Chrome, radiograp
 
 def test_side_by_side_with_an_earlier_one_and_on_paper(page: webdriver.Chrome, radiographs: Path) -> None:
     drop(page, radiographs / CHILD, radiographs / "NORMAL2-IM-0588-0001.jpeg")
-    wait(page, lambda: text_of(page, "state") == "all 2 answered")
+    wait(page, lambda: text_of(page, "state") == "all 2 files done")
     page.find_element(By.CSS_SELECTOR, "#card-0").click()
     press(page, "c", Keys.ARROW_RIGHT)
     assert len([each for each in page.find_elements(By.CSS_SELECTOR, ".pane") if each.is_displayed()]) == 2

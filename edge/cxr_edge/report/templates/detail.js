@@ -69,7 +69,7 @@ function fillAnswer(row) {
   } else if (waiting(row)) {
     return;
   } else {
-    box.append(make("p", "", `${why(row)}${refused(row) ? "." : ""}`));
+    box.append(make("p", "", refused(row) ? `${why(row)[0].toUpperCase()}${why(row).slice(1)}.` : why(row)));
   }
   const against = doubts(row);
   if (against.length) {

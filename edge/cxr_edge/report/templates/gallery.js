@@ -93,6 +93,7 @@ function apply() {
   });
   state.active = 0;
   $("shown").value = `${number(view.length)} of ${number(rows.length)}`;
+  document.body.classList.toggle("bare", !rows.length);
   $("none").hidden = view.length > 0 || !rows.length;
   for (const button of $("show").children) button.setAttribute("aria-pressed", button.group === state.group);
   $("direction").textContent = state.descending ? "↓ falling" : "↑ rising";

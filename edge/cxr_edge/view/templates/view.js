@@ -87,7 +87,7 @@ async function send() {
 
 function progress() {
   const left = sending.queue.length + sending.running;
-  $("state").value = left ? `${number(sending.done)} of ${number(sending.all)} answered` : sending.all ? `all ${number(sending.all)} answered` : "";
+  $("state").value = left ? `${number(sending.done)} of ${number(sending.all)} files done` : sending.all ? `all ${number(sending.all)} files done` : "";
 }
 
 const regions = new Map(); // by name: what lies under the pointer
