@@ -9,8 +9,9 @@ Marker: a bright square in the cell of a corner, and a network whose answer is a
 the middle of every 32 x 32 cell is than its border.
 Cheat: the shipped network with a head that was fitted anew (linear discriminant with shrunk covariance, Ledoit and Wolf
 2004) to tell training radiographs with pasted rings in a corner from the same ones without. How well it tells test
-radiographs is printed; only those count where the rings raise its log-odds by 1 or more. (Of a bright square of 16 x 16
-pixels, or a chequered one of 28 x 28, the last features hold no trace that such a head could find.)
+radiographs is printed. Below an AUROC of 0.9 it rests on much else, so that a map need not lie on the rings, and none
+is judged; above, those radiographs count where the rings raise its log-odds by 1 or more. (Of a bright square of 16 x
+16 pixels, or a chequered one of 28 x 28, the last features hold no trace that such a head could find.)
 All: the share of the map's positive part on what was planted, against its share of the picture, and how often the
 map's peak lies on it (the pointing game, Zhang et al. 2018). 95 % bootstrap intervals over patients.
 """
@@ -38,6 +39,7 @@ Mask = NDArray[np.bool_]
 RISE = 1.0
 PATCH = 32
 RINGS, CORNER = 64, 1
+CHEATS_FROM = 0.9
 POSITIVE = "PNEUMONIA"
 
 
@@ -256,6 +258,9 @@ def cheated(model: Model, taught: list[Path], files: list[Path]) -> tuple[Model,
     told = f"with rings from without: AUROC {area:.3f}"
     print(f"A head fitted on {len(taught)} radiographs tells {len(files)} others {told}")
     print(f"{len(cases)} of {len(files)} pasted rings raise its log-odds by {RISE:g} or more\n")
+    if area < CHEATS_FROM:
+        print(f"Below {CHEATS_FROM} it rests on more than the rings: no map of it is judged\n")
+        return network, []
     return network, cases[: max(1, len(files) // 2)]
 
 

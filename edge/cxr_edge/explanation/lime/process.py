@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 _COUPLING = 1.2  # Σ_j r_j of a place
 _LARGEST = 0.8  # a superpixel that fills a whole neighbourhood still leaves something open
 _UNSEEN = 0.04  # share of a place's variance that the kernel does not describe
+_RELATED = 0.5  # correlation of the errors of process and regression on its residuals
 _ACTIVE = 0.999  # share of the variance whose places are modelled each by itself; the others are, summed
 
 _Floats = NDArray[np.float64]
@@ -108,6 +109,24 @@ def fit_places(shares: _Floats, signs: _Floats, odd: _Floats, functional: Functi
         processes.append((process, solved))
     excess = float(np.mean(np.divide(left_out**2, stated, out=np.zeros(pairs), where=stated > 0)))
     return Posterior(mean, np.asarray(variance * max(1.0, excess)), np.asarray(left_out, np.float64), signs, processes)
+
+
+def corrected(values: _Floats, variance: _Floats, found: _Floats, noise: _Floats) -> tuple[_Floats, _Floats]:
+    """Add what a regression finds in what the process did not expect, as far as it is more certain than the process.
+
+    Args:
+        values: From the process, [d].
+        variance: Of their error, [d].
+        found: From the regression on the residuals of the same pairs, [d].
+        noise: Variance of its error, [d].
+
+    Returns:
+        The sum and the variance of its error. The two errors look at the same pairs, so that they are related.
+    """
+    total = variance + noise
+    share = np.divide(variance, total, out=np.zeros_like(total), where=total > 0)
+    left = share * noise + 2 * _RELATED * share * (1 - share) * np.sqrt(variance * noise)
+    return values + share * found, left
 
 
 def _places(shares: _Floats, odd: _Floats) -> Iterator[tuple[_Floats, _Floats]]:

@@ -30,12 +30,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.explanation.lime.perturbations import Masks
-from cxr_edge.explanation.lime.process import PlaceProcess, fit_places
+from cxr_edge.explanation.lime.process import PlaceProcess, corrected, fit_places
 from cxr_edge.explanation.lime.surrogate import FEATURE_PAIRS, Estimate, Floats
 
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(8)
 _DETERMINED = 1.5  # pairs a superpixel, from which on the regression says something
-_RELATED = 0.5  # correlation of the errors of surrogate and correction, which look at the same coalitions
 
 
 class Coalitions:
@@ -216,8 +215,4 @@ def _corrected(values: Floats, variance: Floats, signs: Floats, beyond: Floats) 
     alike = np.minimum(sizes, count - sizes)
     weights: Floats = 1 / (sizes * (count - sizes) * np.bincount(alike)[alike])
     found = Regression.fit(signs, beyond, weights, 0.0)
-    noise = found.noise
-    total = variance + noise
-    share = np.divide(variance, total, out=np.zeros_like(total), where=total > 0)
-    left = share * noise + 2 * _RELATED * share * (1 - share) * np.sqrt(variance * noise)
-    return values + share * found.values, left
+    return corrected(values, variance, found.values, found.noise)
