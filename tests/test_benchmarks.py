@@ -18,6 +18,7 @@ from nodes import LACKING
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text("utf-8"))
 PRINTED = {  # what only a run to the end prints, each with a figure in it
+    "adapt.py": r"\| 4 \| log_loss \| \d\.\d+ \| \d\.\d+ \| [+-]\d",
     "damaged_pixels.py": r"\| all \| 50 \| \d+ \| \d+ \| 0 \|",
     "decode_speed.py": r"\| all DICOM \| \d+ \| \d+\.\d \| \d+\.\d \| \d\.\d+ \|",
     "exact_shapley.py": r"\| SHAP, ours \| 64 \| \d\.\d+ .*\d test radiographs, 2 seeds",
@@ -42,6 +43,7 @@ PRINTED = {  # what only a run to the end prints, each with a figure in it
     "scan_throughput.py": r"bound / scan \| loop / scan \|.*\| \d+\.\d+ \|$",
     "session_start.py": r"\| ratio \| \d\.\d+ \(",
     "peers": r"A trial run.*\| cxr-edge \| \d+\.\d+ m?s \| 1 \|",
+    "tune_choice.py": r"\| lime \| \w+ on cpu.*tune took \d+ s .* \d+ settings",
     "warning_rates.py": r"\| label stands \| \d.*with --tta \d+\.\d times",
 }
 ONE_THREAD = ["--threads", "1"]
@@ -57,6 +59,7 @@ OPTIONS = {
     "peers": [*ONE_THREAD, "--without", "lime", "start", "roofline", "install"],  # these parts are scripts of their own
 }
 NEEDED = {
+    "adapt.py": ["onnx", "sklearn"],
     "damaged_pixels.py": ["openjpeg", "jpeg_ls"],
     "decode_speed.py": ["openjpeg", "jpeg_ls"],
     "exact_shapley.py": ["scipy"],
