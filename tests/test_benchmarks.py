@@ -33,7 +33,7 @@ PRINTED = {  # what only a run to the end prints, each with a figure in it
     "lungs.py": r"outline the lungs \| \d.*\| PNEUMONIA \| 1 \| 0\.\d+",
     "node.py": r"ratio \(bar 0\.8\) \| \d\.\d\d.*none missing \| \d+ .*longest echo after one \(bar 1 s\) \| 0\.\d\d s",
     "other_images.py": r"\d photographs",
-    "planted_evidence.py": r"\| marker \| LayerCAM \| \d\.\d+ .*2 test radiographs without pneumonia",
+    "planted_evidence.py": r"\| marker, trained to cheat \| LayerCAM \| \d\.\d+ .*2 test radiographs without pneumonia",
     "quantus_maps.py": r"\| LayerCAM \| \d\.\de[+-]\d+ \|.*quantus \d|not measured: .*not installed",
     "process_start.py": r"cxr-edge predict one\.jpeg / import numpy.*: \d\.\d+ \(bar",
     "report_open.py": r"200 entries interactive in \d\.\d+ s",
