@@ -96,12 +96,14 @@ def open_gradcam(bundle: Bundle, *, provider: Provider = "auto", threads: int | 
 def open_layercam(bundle: Bundle, *, provider: Provider = "auto", threads: int | None = None) -> Session:
     """Open the fp32 classifier with LayerCAM behind it: pixels → what the classifier gives, layercam and hirescam.
 
+    It takes one radiograph at a time.
+
     LayerCAM's file holds no weights: its nodes take activations and kernels from the classifier by name. Protocol
     Buffers read two messages one behind the other as one ("Encoding", "Last One Wins"), so that the two files, one
     behind the other, are one network.
 
-    With P the cells of all layers, one layer behind the other, row by row: ``layercam`` is float32 [N, 2, P], for the
-    negative and the positive label; ``hirescam`` is float32 [N, P], for the positive one.
+    With P the cells of all layers, one layer behind the other, row by row: ``layercam`` is float32 [1, 2, P], for the
+    negative and the positive label; ``hirescam`` is float32 [1, P], for the positive one.
 
     Args:
         bundle: An opened bundle.
@@ -116,9 +118,10 @@ def open_layercam(bundle: Bundle, *, provider: Provider = "auto", threads: int |
     if spec is None:
         raise BundleError("the bundle has no LayerCAM", cure="add it with cxr-export layercam", path=bundle.folder)
     network = bundle.model(bundle.manifest.precisions["fp32"].file) + bundle.model(spec.file)
-    session = open_session(network, provider=provider, threads=threads)
+    session = open_session(network, provider=provider, threads=threads, single=True)
     cells = sum(layer.height * layer.width for layer in spec.layers)
-    session.check({"pixels": bundle.manifest.input_shape}, {LAYERCAM: (None, 2, cells), HIRESCAM: (None, cells)})
+    pixels = (1, *bundle.manifest.input_shape[1:])
+    session.check({"pixels": pixels}, {LAYERCAM: (1, 2, cells), HIRESCAM: (1, cells)})
     return session
 
 

@@ -138,7 +138,7 @@ def compute_outputs(bundle: Bundle, reference: ReferenceInputs, *, provider: Pro
         outputs = replace(outputs, lungs=lungs)
     if manifest.layercam is not None:
         session = open_layercam(bundle, provider=provider)
-        maps = [session.run({"pixels": batch.inputs}, [LAYERCAM, HIRESCAM]) for batch in reference.batches()]
+        maps = [session.run({"pixels": image[None]}, [LAYERCAM, HIRESCAM]) for image in reference.inputs]
         layercam, hirescam = (np.concatenate(each) for each in zip(*maps, strict=True))
         outputs = replace(outputs, layercam=layercam, hirescam=hirescam)
     return outputs, classifier.provider

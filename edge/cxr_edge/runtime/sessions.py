@@ -1,6 +1,6 @@
 """The one place where ONNX Runtime sessions are made, and where it is said what they really run on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -90,7 +90,7 @@ class Session:
 
         Args:
             inputs: The shape of each, with None for a size that may be any. The first axis is the batch: the network
-                has to leave it open.
+                has to leave it open, or it is of the size that is given.
             outputs: The same of those that are needed.
 
         Raises:
@@ -120,6 +120,7 @@ def open_session(
     spinning: bool = True,
     cached: bool = False,
     bf16: bool = False,
+    single: bool = False,
 ) -> Session:
     """Load a network.
 
@@ -137,6 +138,7 @@ def open_session(
         cached: Whether the next start on the CPU of this machine shall be quicker, for a network of a bundle: see
             `cxr_edge.runtime.optimised`. A small network opens as quickly without.
         bf16: Whether products have bfloat16 factors, which OpenVINO alone does: ``auto`` is ``openvino`` then.
+        single: Whether the batch, ``N`` in a network of ours, is always 1: the CPU copies fewer tensors then.
 
     Raises:
         ProviderError: The provider was asked for and does not start, or nothing here computes in bf16.
@@ -161,7 +163,7 @@ def open_session(
             if isinstance(started, Session):
                 return replace(started, reason=f"{accelerator.title} started") if provider == "auto" else started
             reason, obstacle = started.reason, started
-    inference = _open_on_cpu(model, threads=threads, spinning=spinning, cached=cached)
+    inference = _open_on_cpu(model, partial(_options, threads, spinning, single=single), cached=cached)
     if obstacle is not None and provider != "auto":
         cure = "; ".join((*obstacle.cure, "or take --provider cpu"))
         raise ProviderError(f"{accelerator.title} was asked for, but {reason}", cure=cure)
@@ -240,8 +242,10 @@ def _preload() -> str:
     return said.getvalue()
 
 
-def _options(threads: int, spinning: bool) -> Any:
+def _options(threads: int, spinning: bool, *, single: bool = False) -> Any:
     options = onnxruntime.SessionOptions()
+    if single:
+        options.add_free_dimension_override_by_name("N", 1)
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.force_spinning_stop", "1")
@@ -250,21 +254,21 @@ def _options(threads: int, spinning: bool) -> Any:
     return options
 
 
-def _open_on_cpu(model: NetworkSource, *, threads: int, spinning: bool, cached: bool) -> Any:
+def _open_on_cpu(model: NetworkSource, make_options: Callable[[], Any], *, cached: bool) -> Any:
     entry = entry_for(model.sha256, onnxruntime) if cached and isinstance(model, Network) else None
     if entry is not None:
         if found := entry.read():
-            options = _options(threads, spinning)
+            options = make_options()
             with suppress(BundleError):
                 inference = _open(found.load_into(options, onnxruntime), [_CPU], options)
                 inference.weights_in_use = found.weights  # they have to live as long as it does
                 return inference
         entry.discard()
-        options = _options(threads, spinning)
+        options = make_options()
         # A full or read-only disk costs the next start its shortcut, and this one nothing but the attempt.
         with suppress(OSError, BundleError), entry.writing(options):
             return _open(model, [_CPU], options)
-    return _open(model, [_CPU], _options(threads, spinning))
+    return _open(model, [_CPU], make_options())
 
 
 def _open(model: NetworkSource, providers: list[Any] | None, options: Any) -> Any:
@@ -282,7 +286,7 @@ def _fits(found: list[int | str | None], expected: Shape) -> bool:
     if len(found) != len(expected):
         return not found  # none is stated
     sizes = zip(found[1:], expected[1:], strict=True)
-    return not isinstance(found[0], int) and all(
+    return (not isinstance(found[0], int) or found[0] == expected[0]) and all(
         not isinstance(size, int) or wanted in {None, size} for size, wanted in sizes
     )
 
