@@ -39,7 +39,7 @@ def methods(reference: int) -> dict[str, Callable[[Model, Map, int], Map]]:
     def cam(method: str) -> Callable[[Model, Map, int], Map]:
         def run(model: Model, image: Map, _: int) -> Map:
             (prediction,) = model.classifier.predict(image[None])
-            features, label = prediction.features, prediction.label
+            features, label = prediction.features, prediction.explained_label
             return model.explainer.gradcam.explain(features, label, method=method).upsample(*image.shape)
 
         return run
@@ -49,10 +49,10 @@ def methods(reference: int) -> dict[str, Callable[[Model, Map, int], Map]]:
         return explained.superpixels.paint((explained.coefficients / sizes).astype(np.float32))
 
     def fast(model: Model, image: Map, _: int) -> Map:
-        return density(model.explainer.lime.explain(image, model.classifier.predict(image[None])[0].label))
+        return density(model.explainer.lime.explain(image, model.classifier.predict(image[None])[0].explained_label))
 
     def by_package(model: Model, image: Map, _: int) -> Map:
-        label = model.classifier.predict(image[None])[0].label
+        label = model.classifier.predict(image[None])[0].explained_label
         return density(model.explainer.lime.explain(image, label, LimeOptions(mode="reference", samples=reference)))
 
     def chance(_: Model, image: Map, number: int) -> Map:
@@ -60,15 +60,15 @@ def methods(reference: int) -> dict[str, Callable[[Model, Map, int], Map]]:
         return np.asarray(cv2.resize(coarse, image.shape[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
 
     def layers(model: Model, image: Map, _: int) -> Map:
-        label = model.classifier.predict(image[None])[0].label
+        label = model.classifier.predict(image[None])[0].explained_label
         return model.explainer.layercam.explain(image, label).upsample(*image.shape)
 
     def back(model: Model, image: Map, _: int) -> Map:
-        label = model.classifier.predict(image[None])[0].label
+        label = model.classifier.predict(image[None])[0].explained_label
         return model.explainer.layercam.hirescam(image, label).upsample(*image.shape)
 
     def shapley(model: Model, image: Map, _: int) -> Map:
-        return density(model.explainer.shapley.explain(image, model.classifier.predict(image[None])[0].label))
+        return density(model.explainer.shapley.explain(image, model.classifier.predict(image[None])[0].explained_label))
 
     found = {"Grad-CAM": cam("gradcam"), "HiResCAM": back, "Grad-CAM++": cam("gradcam++"), "LayerCAM": layers}
     found |= {"LIME fast": fast, "SHAP": shapley}
@@ -89,7 +89,7 @@ def curves(model: Model, image: Map, attribution: Map, steps: int) -> tuple[floa
     inserted = np.stack([np.where(rank < cut, image, blurred) for cut in cuts])
     deleted = np.stack([np.where(rank < cut, blurred, image) for cut in cuts])
     (prediction,) = model.classifier.predict(image[None])
-    sign = 1 if prediction.label == model.bundle.manifest.positive else -1
+    sign = 1 if prediction.explained_label == model.bundle.manifest.positive else -1
     areas = []
     for pictures in (inserted, deleted):
         scores = 1 / (1 + np.exp(-sign * model.classifier.logodds(pictures.astype(np.float32))))
@@ -106,7 +106,7 @@ def road(model: Model, image: Map, attribution: Map, number: int) -> float:
         removed[order[: round(part * order.size)]] = True
         pictures.append(imputed(image, removed.reshape(image.shape), number))
     (prediction,) = model.classifier.predict(image[None])
-    sign = 1 if prediction.label == model.bundle.manifest.positive else -1
+    sign = 1 if prediction.explained_label == model.bundle.manifest.positive else -1
     return float((1 / (1 + np.exp(-sign * model.classifier.logodds(np.stack(pictures))))).mean())
 
 
