@@ -137,11 +137,13 @@ def test_all_maps_side_by_side(page: webdriver.Chrome, radiographs: Path) -> Non
     wait(page, page.find_element(By.CSS_SELECTOR, "[data-seen=shap]").is_displayed, 60)
     button = page.find_element(By.ID, "all-maps")
     button.click()
-    titles = [each.text for each in page.find_elements(By.CSS_SELECTOR, ".maps figcaption")]
-    assert titles == ["Grad-CAM", "LayerCAM", "LIME", "SHAP"]
-    for image in page.find_elements(By.CSS_SELECTOR, ".maps img"):
-        wait(page, lambda image=image: int(image.get_property("naturalWidth")) > 100)
-        assert image.rect["width"] > 50
+    shown = """return [...document.querySelectorAll(".maps figure")].map((each) => {
+      const image = each.querySelector("img");
+      return [each.querySelector("figcaption").textContent,
+              image.naturalWidth > 100 && image.getBoundingClientRect().width > 50];
+    })"""  # in one step: the page draws itself anew when something arrives
+    expected = [[title, True] for title in ("Grad-CAM", "LayerCAM", "LIME", "SHAP")]
+    wait(page, lambda: page.execute_script(shown) == expected)
     if folder := os.environ.get("CXR_EDGE_SCREENSHOTS"):
         page.save_screenshot(str(Path(folder) / "side-by-side.png"))
     button.click()
