@@ -32,7 +32,7 @@ def main() -> None:
     try:
         (work / "in").mkdir()
         sources = [path.read_bytes() for path in sorted(COPIED.rglob("*.jpeg"))]
-        count = 12 * options.kills
+        count = 40 * options.kills  # more than are answered by the last kill
         for number in range(count):
             # Every tenth content occurs twice, every twentieth file is cut off.
             data = sources[number % len(sources)] + (number - number % 10 // 9).to_bytes(4, "big")

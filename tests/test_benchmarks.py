@@ -38,7 +38,7 @@ PRINTED = {  # what only a run to the end prints, each with a figure in it
     "process_start.py": r"cxr-edge predict one\.jpeg / import numpy.*: \d\.\d+ \(bar",
     "report_open.py": r"200 entries interactive in \d\.\d+ s",
     "roofline.py": r"\d+% of the float32 roofline",
-    "scan_kills.py": r"[12] kills: 24 files, one record each",
+    "scan_kills.py": r"2 kills: 80 files, one record each",
     "scan_scale.py": r"ratio \d\.\d+ \(bar.*500 files: first record after \d",
     "scan_throughput.py": r"bound / scan \| loop / scan \|.*\| \d+\.\d+ \|$",
     "session_start.py": r"\| ratio \| \d\.\d+ \(",
