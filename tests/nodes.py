@@ -132,8 +132,12 @@ class Archive:
     def __exit__(self, *_):
         self.stop()
 
+    def stored(self):
+        """The UIDs of what it holds, from the moment on that it has confirmed them."""
+        return {path.name.split(".", 1)[1] for path in (self.folder / "files").iterdir()}
+
     def names(self):
-        """The UIDs of what came, once for each time that it came."""
+        """The UIDs of what came, once for each time that it came; noted after the confirmation, or never if killed."""
         lines = self.delivered.read_text("ascii").split() if self.delivered.exists() else []
         return [line.split(".", 1)[1] for line in lines]
 
