@@ -51,6 +51,7 @@ from session_start import measure as start
 RADIOGRAPH = Path(__file__).parents[2] / "tests" / "data" / "radiographs" / "person724_virus_1343.jpeg"
 KINDS = (by_openvino, by_keras, by_litert, by_torch, by_ncnn, by_mnn, by_lime, by_shap, by_dianna)
 PARTS = ("lime", "start", "roofline", "install")
+SAMPLES = {False: {"samples": 1000, "rounds": 2}, True: {"samples": 20, "rounds": 1}}
 
 
 def main() -> None:
@@ -71,7 +72,8 @@ def main() -> None:
     gradcam = _told(contests.gradcam(model, peers, image, rounds=5 if quick else 30))
     held = [single, many, gradcam]
     chosen = [] if "lime" in arguments.without else peers
-    lime = _told(contests.lime(model, chosen, image, samples=20 if quick else 1000, rounds=1 if quick else 2))
+    explaining = None if tuned is None else load(arguments.bundle, threads=arguments.threads, gate=False, use="lime")
+    lime = _told(contests.lime(model, explaining, chosen, image, **SAMPLES[quick]))
     bars = report.bars(single, many, gradcam, lime)
     lines: list[str] = []
     if "start" not in arguments.without:

@@ -14,6 +14,7 @@ from rounds import Ratio, Seconds, take_turns
 
 OURS, TUNED = "cxr-edge", "cxr-edge, tuned"
 FAST, REFERENCE = f"{OURS}, fast mode", f"{OURS}, reference mode"
+FAST_TUNED = f"{TUNED}, fast mode"
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class Contest:
     agreement: dict[str, str]
     per: int = 1
 
-    def faster(self, peer: str) -> Ratio:
-        """How many times faster ours is."""
-        return Ratio.of(self.seconds, peer, self.ours)
+    def faster(self, peer: str, than: str | None = None) -> Ratio:
+        """How many times faster ours is, or another that is named."""
+        return Ratio.of(self.seconds, peer, than or self.ours)
 
 
 def predict(
@@ -82,8 +83,10 @@ def gradcam(model: Model, peers: Sequence[Peer], image: Floats, *, rounds: int) 
     return Contest("predict + Grad-CAM, batch 1, warm", OURS, take_turns(runs, rounds, warm=3), agreement)
 
 
-def lime(model: Model, peers: Sequence[Peer], image: Floats, *, samples: int, rounds: int) -> Contest:
-    """A radiograph explained by LIME on the same superpixels."""
+def lime(
+    model: Model, tuned: Model | None, peers: Sequence[Peer], image: Floats, *, samples: int, rounds: int
+) -> Contest:
+    """A radiograph explained by LIME on the same superpixels; in fp32 and, where there is one, as tuned here."""
     engine, label = model.explainer.lime, model.bundle.manifest.positive
     regions = segment(image)
     count = min(samples, 60)
@@ -94,8 +97,15 @@ def lime(model: Model, peers: Sequence[Peer], image: Floats, *, samples: int, ro
         FAST: lambda: engine.explain(image, label),
         REFERENCE: lambda: engine.explain(image, label, LimeOptions(mode="reference", samples=samples, seed=1)),
     }
-    runs[FAST]()
     agreement = {}
+    if tuned is not None:
+        quick, session = tuned.explainer.lime, tuned.classifier.session
+        runs[FAST_TUNED] = lambda: quick.explain(image, label)
+        found = quick.explain(image, label).coefficients
+        same = np.corrcoef(found, runs[FAST]().coefficients)[0, 1]  # type: ignore[attr-defined]
+        how = f"{tuned.classifier.precision} on {session.provider}"
+        agreement[FAST_TUNED] = f"{how}, coefficients correlate with those of fp32 by {same:.4f}"
+    runs[FAST]()
     for peer in peers:
         if peer.lime is None:
             continue

@@ -64,7 +64,7 @@ probability = sigmoid({calibration.scale:.4f} · log-odds + {calibration.bias:.4
 Between the two thresholds the answer is UNSURE. Recall and specificity count it as {manifest.positive}; they are those
 of the images that the thresholds were chosen on ({points.points[points.default].chosen_on}), not of new ones.
 {_criteria(manifest)}
-{_int8(manifest)}{_gate(manifest)}{_lungs(manifest)}
+{_precisions(manifest)}{_gate(manifest)}{_lungs(manifest)}
 ## Limits
 - Whose radiographs: {dataset.population}. Nothing is known about other ages, hospitals or devices.
 {_scope(manifest)}
@@ -247,13 +247,14 @@ It learned a few sources. It is no meter of age, and a hospital that resembles t
 """
 
 
-def _int8(manifest: Manifest) -> str:
-    if "int8" not in manifest.precisions:
-        return ""
-    loss = manifest.precisions["int8"].loss
+def _precisions(manifest: Manifest) -> str:
+    return "".join(_precision(name, entry.loss) for name, entry in manifest.precisions.items() if entry.loss)
+
+
+def _precision(name: str, loss: dict[str, Any]) -> str:
     auroc = f", AUROC {loss['auroc_difference']:+.4f}" if loss["auroc_difference"] is not None else ""
     return f"""
-## int8
+## {name}
 Against float32 on {loss["images"]} radiographs ({loss["measured_on"]}): {loss["label_agreement"]:.2%} same labels,
 log-odds off by {loss["mean_logodds_error"]:.3f} on average and {loss["max_logodds_error"]:.3f} at most{auroc}.
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -13,11 +15,12 @@ from cxr_edge.errors import ProviderError
 from cxr_edge.explanation.explainer import Explainer
 from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.results.outcomes import Prediction
-from cxr_edge.runtime.providers import BF16, Provider, bf16_obstacle
+from cxr_edge.runtime.providers import BF16, Provider
 from cxr_export.bundle import changing
 from cxr_train.dataset import Images, find_samples, read_images
 
 _BATCH = 16
+_LESS_IS_WORSE = {"label_agreement", "gradcam_correlation", "lime_correlation"}
 _EXPLAINED = 12
 """Radiographs, evenly spaced, whose LIME is compared: each costs more than a hundred answers."""
 
@@ -25,8 +28,8 @@ _EXPLAINED = 12
 def measure_losses(bundle: Bundle, *, data: Any, split: str = "test") -> dict[str, dict[str, Any]]:
     """Measures every precision besides fp32 that runs on this machine, and states its loss in the manifest.
 
-    What a precision's entry says already, such as what int8 was calibrated on, stays. bf16 has no file of its own; it
-    gets an entry where this machine computes in it.
+    Of a precision that several engines compute, the worst figures are stated. What its entry says already, such as what
+    int8 was calibrated on, stays. bf16 has no file of its own; it gets an entry where this machine computes in it.
 
     Args:
         bundle: An opened bundle; its folder is replaced in one step.
@@ -42,16 +45,21 @@ def measure_losses(bundle: Bundle, *, data: Any, split: str = "test") -> dict[st
     expected = _answers(exact, images)
     maps, weights = _maps(exact, expected), _weights(exact, expected)
     losses: dict[str, dict[str, Any]] = {}
-    for name, provider in _runnable(bundle):
-        classifier = Classifier(bundle, provider=provider, precision=name)
+    for name, classifier in _runnable(bundle):
         found = _answers(classifier, images)
-        losses[name] = {
-            **(manifest.precisions[name].loss if name in manifest.precisions else {}),
-            "images": len(found),
-            "measured_on": f"the {split} folder",
+        figures = {
             **_differences(expected, found, images.labels),
             "gradcam_correlation": _correlation(maps, _maps(classifier, found)),
             "lime_correlation": _correlation(weights, _weights(classifier, found)),
+        }
+        before = losses.get(name)
+        stated = manifest.precisions[name].loss if name in manifest.precisions else {}
+        losses[name] = {
+            **stated,
+            "images": len(found),
+            "measured_on": f"the {split} folder",
+            "computed_by": [*(before["computed_by"] if before else []), classifier.session.provider],
+            **({key: _worse(key, before[key], value) for key, value in figures.items()} if before else figures),
         }
     with changing(bundle) as (_, values):
         for name, loss in losses.items():
@@ -60,17 +68,21 @@ def measure_losses(bundle: Bundle, *, data: Any, split: str = "test") -> dict[st
     return losses
 
 
-def _runnable(bundle: Bundle) -> list[tuple[str, Provider]]:
-    found: list[tuple[str, Provider]] = [
-        (name, "cpu") for name in bundle.manifest.precisions if name not in {"fp32", BF16}
-    ]
-    if bf16_obstacle("openvino") is None:
-        try:
-            Classifier(bundle, provider="openvino", precision=BF16)
-        except ProviderError:
-            return found
-        found.append((BF16, "openvino"))
-    return found
+def _runnable(bundle: Bundle) -> Iterator[tuple[str, Classifier]]:
+    engines: tuple[Provider, ...] = ("cpu", "openvino")
+    for name in dict.fromkeys((*bundle.manifest.precisions, BF16)):
+        for provider in engines if name != "fp32" else ():
+            with suppress(ProviderError):  # it is not installed, or does not compute in this precision
+                yield name, Classifier(bundle, provider=provider, precision=name)
+
+
+def _worse(name: str, one: float | None, other: float | None) -> float | None:
+    """Gives the figure that says the greater loss."""
+    if one is None or other is None:
+        return None
+    if name in _LESS_IS_WORSE:
+        return min(one, other)
+    return max(one, other, key=abs)
 
 
 def _answers(classifier: Classifier, images: Images) -> list[Prediction]:

@@ -228,7 +228,7 @@ def test_a_network_of_one_convolution_is_mapped_as_its_gradient_says(tiny_bundle
     images = noise(3, size=(224, 224))
     session = open_session(own.model("classifier.onnx") + continued, provider="cpu")
     features, signed = session.run({"pixels": images}, ["features", HIRESCAM])
-    gradcam = GradCam(own, provider="cpu")
+    gradcam = GradCam(own)
     for each, found in zip(features, signed, strict=True):
         expected = (gradcam.logodds_gradients(each) * each).sum(axis=2)
         np.testing.assert_allclose(found.reshape(7, 7), expected, rtol=1e-4, atol=1e-6)

@@ -92,9 +92,8 @@ class Explainer:
 
     @cached_property
     def gradcam(self) -> GradCam:
-        """The Grad-CAM of the classifier's bundle, on the same provider."""
-        # One thread: the head is tiny, and a second pool would spin in the way of the classifier's.
-        return GradCam(self._classifier.bundle, provider=self._classifier.session.provider, threads=1)
+        """The Grad-CAM of the classifier's bundle."""
+        return GradCam(self._classifier.bundle)
 
     @cached_property
     def layercam(self) -> LayerCam:

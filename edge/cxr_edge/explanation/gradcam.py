@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import InputError
 from cxr_edge.explanation import CamMethod
-from cxr_edge.runtime.sessions import Provider, open_session
-
-FILE = "gradcam.onnx"
+from cxr_edge.runtime.networks import open_gradcam
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,16 +69,13 @@ class GradCam:
 
     Args:
         bundle: An opened bundle.
-        provider: See `open_session`.
-        threads: See `open_session`.
 
     Raises:
-        BundleError: The bundle has no ``gradcam.onnx``.
-        ProviderError: See `open_session`.
+        BundleError: See `open_gradcam`.
     """
 
-    def __init__(self, bundle: Bundle, *, provider: Provider = "auto", threads: int | None = None) -> None:
-        self.session = open_session(bundle.model(FILE), provider=provider, threads=threads)
+    def __init__(self, bundle: Bundle) -> None:
+        self.session = open_gradcam(bundle)
         self.labels = tuple(bundle.manifest.labels)
         self._positive = self.labels.index(bundle.manifest.positive)
 

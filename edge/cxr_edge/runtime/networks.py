@@ -75,20 +75,16 @@ def gate_outputs(bundle: Bundle) -> list[str]:
     return ["score", *([ELSEWHERE] if gate and gate.scope else [])]
 
 
-def open_gradcam(bundle: Bundle, *, provider: Provider = "auto", threads: int | None = None) -> Session:
+def open_gradcam(bundle: Bundle) -> Session:
     """Open the head with its gradient: features and target → gradients and map.
 
-    Args:
-        bundle: An opened bundle.
-        provider: See `open_session`.
-        threads: See `open_session`.
+    It runs on one thread of the CPU, as the gate does; and OpenVINO 2026.4 repeats its gradients in the wrong order.
 
     Raises:
         BundleError: The bundle has none, or it does not fit.
-        ProviderError: See `open_session`.
     """
     shape = bundle.manifest.feature_shape
-    session = open_session(bundle.network(GRADCAM_FILE), provider=provider, threads=threads)
+    session = open_session(bundle.network(GRADCAM_FILE), provider="cpu", threads=1)
     session.check({"features": shape, "target": (None,)}, {"gradients": shape, "map": shape[:3]})
     return session
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from cxr_edge.runtime.machine import read_processor
+from cxr_edge.runtime.machine import read_processor, usable_cores
 from cxr_edge.runtime.optimised import find_cache
 from cxr_edge.runtime.providers import Accelerator, Obstacle, not_built_in
 
@@ -82,7 +82,9 @@ def settings_of(accelerator: Accelerator, *, threads: int, bf16: bool, cache: Pa
     """
     values = {"INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32"}
     if accelerator.hardware == "CPU":
-        values["INFERENCE_NUM_THREADS"] = str(threads)
+        # With one stream, runs of several threads of the caller, as in a scan, would wait for each other.
+        streams = max(1, usable_cores() // threads)
+        values["NUM_STREAMS"], values["INFERENCE_NUM_THREADS"] = str(streams), str(streams * threads)
     if cache is not None:
         values["CACHE_DIR"] = str(cache)
     return {"load_config": json.dumps({accelerator.hardware: values})}

@@ -116,14 +116,14 @@ def compute_outputs(bundle: Bundle, reference: ReferenceInputs, *, provider: Pro
     Args:
         bundle: An opened bundle.
         reference: What to run them on.
-        provider: See `open_session`. The gate always runs on the CPU, as it does for a prediction.
+        provider: See `open_session`. The gate and Grad-CAM always run on the CPU, as they do elsewhere.
 
     Returns:
         The outputs, and the provider that really ran.
     """
     manifest = bundle.manifest
     classifier = open_classifier(bundle, descriptor=manifest.gate is not None, provider=provider)
-    gradcam = open_gradcam(bundle, provider=provider)
+    gradcam = open_gradcam(bundle)
     gate = open_gate(bundle) if manifest.gate else None
     names = ["logodds", "probability", "features", *([DESCRIPTOR] if gate else [])]
     parts = []

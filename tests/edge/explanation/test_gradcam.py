@@ -14,7 +14,7 @@ from tiny import TinyNetwork
 
 @pytest.fixture(scope="module")
 def gradcam(tiny_bundle: Path) -> GradCam:
-    return GradCam(Bundle.open(tiny_bundle), provider="cpu")
+    return GradCam(Bundle.open(tiny_bundle))
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from cxr_edge.reading.decode import read_radiograph
 @pytest.fixture(scope="module")
 def engine(tiny_bundle: Path) -> Lime:
     bundle = Bundle.open(tiny_bundle)
-    return Lime(Classifier(bundle, provider="cpu"), GradCam(bundle, provider="cpu"))
+    return Lime(Classifier(bundle, provider="cpu"), GradCam(bundle))
 
 
 @pytest.fixture(scope="module")

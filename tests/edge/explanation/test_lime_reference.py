@@ -20,7 +20,7 @@ lime_base = pytest.importorskip("lime.lime_base", reason="needs cxr-edge[lime]")
 @pytest.fixture(scope="module")
 def engine(tiny_bundle: Path) -> Lime:
     bundle = Bundle.open(tiny_bundle)
-    return Lime(Classifier(bundle, provider="cpu"), GradCam(bundle, provider="cpu"))
+    return Lime(Classifier(bundle, provider="cpu"), GradCam(bundle))
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from cxr_edge.results.schema import check
 @pytest.fixture(scope="module")
 def engine(tiny_bundle) -> Shapley:
     bundle = Bundle.open(tiny_bundle)
-    return Shapley(Classifier(bundle, provider="cpu"), GradCam(bundle, provider="cpu"))
+    return Shapley(Classifier(bundle, provider="cpu"), GradCam(bundle))
 
 
 @pytest.fixture(scope="module")

@@ -33,8 +33,9 @@ def test_each_network_opens_and_fits(folder):
         assert session.provider == "cpu"
 
 
-def test_the_gate_runs_on_one_thread_of_the_cpu(folder):
-    session = open_gate(Bundle.open(folder))
+@pytest.mark.parametrize("open_small", [open_gate, open_gradcam])
+def test_the_small_networks_run_on_one_thread_of_the_cpu(folder, open_small):
+    session = open_small(Bundle.open(folder))
     assert (session.provider, session.threads) == ("cpu", 1)
 
 
@@ -60,7 +61,7 @@ def test_a_manifest_of_another_shape_is_refused(folder, changes):
     [
         ("classifier.onnx", lambda bundle: open_classifier(bundle, provider="cpu")),
         ("gate.onnx", open_gate),
-        ("gradcam.onnx", lambda bundle: open_gradcam(bundle, provider="cpu")),
+        ("gradcam.onnx", open_gradcam),
         ("lungs.onnx", lambda bundle: open_lungs(bundle, provider="cpu")),
     ],
 )
