@@ -8,6 +8,7 @@ from peers.peer import Peer, Predict
 
 NAME = "OpenVINO Runtime"
 DEFAULTS = f"{NAME}, its defaults"
+BARE = f"{NAME}, int8 network of cxr-edge"
 _LOOSE = 0.1  # of a probability: what bf16 and int8 may be off
 NEEDS = ("openvino", "nncf")
 REQUIREMENTS = "requirements-openvino.txt"
@@ -31,7 +32,7 @@ def peers(network: Network, threads: int) -> list[Peer]:
     latency = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     found = [Peer(NAME, load(read("fp32"), **latency)), Peer(DEFAULTS, load(read("fp32")), tolerance=_LOOSE)]
     if "int8" in precisions:
-        found.append(Peer(f"{NAME}, int8", load(read("int8"), **latency), tolerance=_LOOSE))
+        found.append(Peer(BARE, load(read("int8"), **latency), tolerance=_LOOSE))
     images = [image[None] for image in read_reference(network.bundle)[0].inputs]
     quantized = nncf.quantize(read("fp32"), nncf.Dataset(images))
     return [*found, Peer(f"{NAME}, int8 by NNCF", load(quantized), tolerance=_LOOSE)]

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.runtime.machine import Machine
+from peers.by_openvino import BARE
 from peers.contests import FAST, FAST_TUNED, OURS, REFERENCE, TUNED, Contest
 from peers.peer import Skipped
 from rounds import Ratio
@@ -53,18 +54,19 @@ def faster(contest: Contest, peer: str, least: float, what: str, ours: str | Non
     return Bar(what, asked, None if ratio is None else f"{ratio} times", ratio is not None and ratio.median >= least)
 
 
-def no_slower(contest: Contest, peer: str, most: float, what: str) -> Bar:
+def no_slower(contest: Contest, peer: str, most: float, what: str, ours: str | None = None) -> Bar:
     """Ours may take at most so much of the peer's time."""
-    if peer not in contest.seconds.by_name:
+    ours = ours or contest.ours
+    if not {peer, ours} <= contest.seconds.by_name.keys():
         return Bar(what, f"at most {most:g} of its time", None, met=False)
-    ratio = Ratio.of(contest.seconds, contest.ours, peer)
+    ratio = Ratio.of(contest.seconds, ours, peer)
     return Bar(what, f"at most {most:g} of its time", f"{ratio} of its time", ratio.median <= most)
 
 
 def no_slower_than_any(contest: Contest, most: float, what: str) -> Bar:
     """Ours as tuned may take at most so much of the time of the quickest peer at its own defaults."""
     times = contest.seconds
-    peers = [name for name in times.by_name if name not in {OURS, TUNED}]
+    peers = [name for name in times.by_name if name not in {OURS, TUNED, BARE}]
     asked = f"at most {most:g} of its time"
     if TUNED not in times.by_name or not peers:
         return Bar(what, asked, None, met=False)
@@ -78,6 +80,8 @@ def bars(predict: Contest, many: Contest, gradcam: Contest, lime: Contest) -> li
     return [
         no_slower_than_any(predict, 1.0, "predict as tuned, batch 1, against the quickest peer"),
         no_slower_than_any(many, 1.0, "predict as tuned, batch 8, against the quickest peer"),
+        no_slower(predict, BARE, 1.05, "predict as tuned, batch 1, against a bare OpenVINO of the same network", TUNED),
+        no_slower(many, BARE, 1.05, "predict as tuned, batch 8, against the same", TUNED),
         no_slower(predict, "OpenVINO Runtime", 1.0, "predict, batch 1, against OpenVINO Runtime on the same ONNX file"),
         faster(predict, "Keras `predict`", 8, "predict, batch 1, against `keras.Model.predict`"),
         faster(predict, "Keras, compiled function", 2, "predict, batch 1, against the compiled Keras function"),
