@@ -15,6 +15,8 @@ from peers.peer import Peer
 NAME = "MNN"
 NEEDS = ("MNN",)
 REQUIREMENTS = "requirements-mnn.txt"
+_CONVERT = "import sys, _tools; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"
+"""Not ``mnnconvert`` itself: it installs a package into whatever ``pip`` is at hand and sends the machine's id away."""
 
 
 def peers(network: Network, threads: int) -> list[Peer]:
@@ -24,7 +26,7 @@ def peers(network: Network, threads: int) -> list[Peer]:
     source = network.bundle.path(network.bundle.manifest.precisions["fp32"].file)
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "network.mnn")
-        convert = [str(Path(sys.executable).with_name("mnnconvert")), "-f", "ONNX", "--bizCode", "peers"]
+        convert = [sys.executable, "-c", _CONVERT, "-f", "ONNX", "--bizCode", "peers"]
         subprocess.run([*convert, "--modelFile", str(source), "--MNNModel", file], check=True, capture_output=True)
         runtime = MNN.nn.create_runtime_manager(({"backend": "CPU", "numThread": threads},))
         module = MNN.nn.load_module_from_file(file, ["pixels"], ["probability"], runtime_manager=runtime)

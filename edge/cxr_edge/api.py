@@ -161,6 +161,7 @@ def load(
     spinning: bool = True,
     exact_labels: bool | None = None,
     use: "Use" = "single",
+    count: int | None = None,
 ) -> Model:
     """Load a bundle.
 
@@ -181,6 +182,7 @@ def load(
         exact_labels: Whether an answer whose label fp32 could turn is computed again in fp32; None does so where
             ``auto`` chose another precision.
         use: What ``auto`` looks for: see `cxr_edge.runtime.tuning.Use`.
+        count: How many radiographs will be answered, if that is known: see `choose`.
 
     Returns:
         The model, ready to predict.
@@ -199,7 +201,7 @@ def load(
 
         def open_chosen() -> Model:
             found = opening.result()
-            choice = choose(found, provider=provider, precision=precision, threads=threads, use=use)
+            choice = choose(found, provider=provider, precision=precision, threads=threads, use=use, count=count)
             classifier = Classifier(
                 found,
                 provider=choice.provider,

@@ -115,6 +115,7 @@ def explain(
         test_time_augmentation=test_time_augmentation,
         gate=not no_gate,
         use="single" if method == "gradcam" else "lime",
+        count=options.count_files(paths),
     )
     model.explainer.check(method=method, target=target, cam=cam)
     from cxr_edge.errors import InputError

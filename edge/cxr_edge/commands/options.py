@@ -120,6 +120,11 @@ Gsps = Annotated[
 ]
 
 
+def count_files(paths: list[Path] | None) -> int | None:
+    """Give how many radiographs are named; None where a folder is searched for them."""
+    return None if not paths or any(path.is_dir() for path in paths) else len(paths)
+
+
 def check_clinic(dicom_out: Path | None, *, report: str, gsps: bool = False) -> None:
     """Check the options of DICOM results, before anything is read.
 

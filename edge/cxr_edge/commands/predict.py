@@ -72,6 +72,7 @@ def predict(
         test_time_augmentation=test_time_augmentation,
         gate=not no_gate,
         use="scan" if streamed else "single",
+        count=None if streamed else options.count_files(paths),
     )
     from cxr_edge.errors import InputError
     from cxr_edge.reading.discovery import describe_skipped

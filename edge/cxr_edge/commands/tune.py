@@ -12,8 +12,8 @@ def tune(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
     bundle: options.BundleOption = None,
     seconds: Annotated[
-        float, typer.Option(min=0.1, max=600.0, help="For all measurements together, beside about ten to get ready.")
-    ] = 40.0,
+        float, typer.Option(min=0.1, max=600.0, help="For all measurements together, beside about twenty to get ready.")
+    ] = 32.0,
 ) -> None:
     """Measure what is installed here, and have --provider auto --precision auto take the quickest from now on.
 
@@ -38,7 +38,12 @@ def tune(
         typer.echo(dumps({**report.to_json(), "stored": path is not None}, allow_nan=False))
         return
     for use, engine in report.tuning.engines.items():
-        typer.echo(f"{use:<7} {engine.per_second:>8.1f} radiographs/s  {engine}")
+        rate = (
+            f"{1000 * engine.seconds_for(1):>6.0f} ms for one"
+            if use == "once"
+            else f"{engine.per_second:>6.0f} a second"
+        )
+        typer.echo(f"{use:<7} {rate:<15} {engine}")
     for name, reason in report.discarded.items():
         say(printable(f"not measured: {name}: {reason}"))
     where = "not stored: no cache folder is used" if path is None else f"stored in {path}"

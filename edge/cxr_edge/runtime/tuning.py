@@ -22,11 +22,11 @@ from cxr_edge.runtime.optimised import find_cache
 from cxr_edge.runtime.providers import Provider
 
 AUTO = "auto"
-Use = Literal["single", "scan", "lime"]
-"""One radiograph on all cores; many radiographs, one on each core; LIME's batches on all cores."""
+Use = Literal["once", "single", "scan", "lime"]
+"""One radiograph in a process of its own; one after the other on all cores; many, one on each core; LIME's batches."""
 FP32_BOUND = 0.01
 """Log-odds: the self-test lets another engine's fp32 differ by 1e-4 of the largest, which is below 100."""
-_FORMAT = 1
+_FORMAT = 2
 _SUB = "tuning"
 
 
@@ -72,6 +72,7 @@ class TunedEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         threads: Threads of one run.
         batch_size: Radiographs that run together.
         per_second: Radiographs in a second.
+        start: Seconds to load the network in a new process, with everything cached, up to its first answer.
     """
 
     provider: str
@@ -79,6 +80,11 @@ class TunedEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: int
     batch_size: int
     per_second: float
+    start: float
+
+    def seconds_for(self, count: int) -> float:
+        """Give how long a new process takes for some radiographs."""
+        return self.start + count / self.per_second
 
     def to_json(self) -> dict[str, object]:
         """Give all of it."""
@@ -139,7 +145,13 @@ class Choice:
 
 
 def choose(
-    bundle: Bundle, *, provider: Provider = "auto", precision: str = AUTO, threads: int | None = None, use: Use
+    bundle: Bundle,
+    *,
+    provider: Provider = "auto",
+    precision: str = AUTO,
+    threads: int | None = None,
+    use: Use,
+    count: int | None = None,
 ) -> Choice:
     """Fill in what was left to this program: by the stored choice where it fits what was asked for, else fp32.
 
@@ -149,11 +161,16 @@ def choose(
         precision: As asked for; ``auto`` leaves it open.
         threads: As asked for.
         use: What for.
+        count: How many radiographs this process answers before it ends, for ``single``: a quick start may count more
+            than a quick answer. None if that is not known.
     """
     if precision != AUTO:
         return Choice(provider, precision, threads)
     stored = read_tuning(bundle)
-    engine = stored.tuning and stored.tuning.engines.get(use)
+    engines = stored.tuning.engines if stored.tuning else {}
+    engine = engines.get(use)
+    if engine and use == "single" and count is not None and "once" in engines:
+        engine = min(engines["once"], engine, key=lambda each: each.seconds_for(count))
     if not engine:
         known = stored.reason if stored.reason.startswith("the stored choice") else None
         return Choice(provider, "fp32", threads, reason=known)

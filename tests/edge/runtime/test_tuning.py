@@ -44,7 +44,7 @@ def other_bundle(tmp_path):
 
 
 def store(bundle, changes=()):
-    engine = TunedEngine("cpu", "int8", 1, 1, 1.0)
+    engine = TunedEngine("cpu", "int8", 1, 1, 1.0, 1.0)
     setting = tuning.describe_setting(bundle)
     write_tuning(bundle, Tuning({**setting, **dict(changes)}, "now", dict.fromkeys(("single", "scan", "lime"), engine)))
 
@@ -62,6 +62,16 @@ def test_a_stored_choice_is_what_auto_takes_and_what_is_asked_for_goes_before(ot
     assert choose(other_bundle, precision="fp32", use="single").precision == "fp32"
     assert not choose(other_bundle, precision="int8", use="single").exact_labels
     assert choose(other_bundle, provider="cuda", use="single").precision == "fp32"
+
+
+def test_a_slow_start_pays_only_for_many_radiographs(other_bundle):
+    engines = {
+        "once": TunedEngine("cpu", "fp32", 1, 1, 100.0, 0.1),
+        "single": TunedEngine("cpu", "int8", 1, 1, 200.0, 0.3),
+    }
+    write_tuning(other_bundle, Tuning(tuning.describe_setting(other_bundle), "now", engines))
+    precisions = [choose(other_bundle, use="single", count=count).precision for count in (1, 39, 41, None)]
+    assert precisions == ["fp32", "fp32", "int8", "int8"]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +151,7 @@ def test_the_gate_s_loss_has_to_be_stated_where_there_is_a_gate(gated_bundle, ti
 
 def test_tune_measures_each_use_and_discards_what_answers_otherwise(other_bundle):
     report = tune(other_bundle, seconds=0.3)
-    assert report.tuning.engines.keys() == {"single", "scan", "lime"}
+    assert report.tuning.engines.keys() == {"once", "single", "scan", "lime"}
     assert all(rate > 0 for rate in report.measured.values())
     assert {each.precision for each in report.measured} == {"fp32", "int8"}
     worse = describe_bundle(other_bundle.folder, loss={"max_logodds_error": ERROR / 2})
@@ -152,7 +162,11 @@ def test_tune_measures_each_use_and_discards_what_answers_otherwise(other_bundle
 
 def test_the_choice_is_the_quickest_of_what_was_measured(other_bundle):
     report = tune(other_bundle, seconds=0.3)
-    for use, engine in report.tuning.engines.items():
+    engines = dict(report.tuning.engines)
+    once = engines.pop("once")
+    assert once.seconds_for(1) <= 1.03 * engines["single"].seconds_for(1)
+    assert once.start > 0
+    for use, engine in engines.items():
         rates = [rate for each, rate in report.measured.items() if each.use == use]
         assert engine.per_second >= max(rates) / 1.03 - 0.01
 
@@ -162,8 +176,8 @@ def test_the_command_stores_what_the_next_one_takes(other_bundle, capsys, caplog
     tune_command(json=True, bundle=other_bundle.folder, seconds=0.3)
     told = json.loads(capsys.readouterr().out)
     assert told["stored"]
-    assert told["chosen"].keys() == {"single", "scan", "lime"}
+    assert told["chosen"].keys() == {"once", "single", "scan", "lime"}
     assert read_tuning(other_bundle).tuning.engines["single"].precision == told["chosen"]["single"]["precision"]
     tune_command(json=False, bundle=other_bundle.folder, seconds=0.3)
-    assert capsys.readouterr().out.split()[0] == "single"
+    assert capsys.readouterr().out.split()[0] == "once"
     assert "not measured: cuda" in caplog.text

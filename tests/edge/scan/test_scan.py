@@ -388,7 +388,7 @@ def test_a_scan_that_was_begun_before_tune_goes_on_as_it_was(tiny_bundle, folder
     monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "cache"))
     first = scan(tiny_bundle, folder, "--out", tmp_path / "before")
     bundle = Bundle.open(tiny_bundle)
-    engines = dict.fromkeys(("single", "scan", "lime"), TunedEngine("cpu", "int8", 1, 4, 1.0))
+    engines = dict.fromkeys(("single", "scan", "lime"), TunedEngine("cpu", "int8", 1, 4, 1.0, 1.0))
     write_tuning(bundle, Tuning(describe_setting(bundle), "now", engines))
     again = scan(tiny_bundle, folder, "--out", tmp_path / "before")
     assert again.returncode == first.returncode
