@@ -182,7 +182,11 @@ def draw_lime(picture: BgrImage, lime: SuperpixelExplanation) -> BgrImage:
         picture: BGR uint8 [height, width, 3].
         lime: What to draw on it.
     """
-    labels = rendering.enlarge_labels(lime.superpixels.labels, *picture.shape[:2])
+    return draw_superpixels(picture, lime, rendering.enlarge_labels(lime.superpixels.labels, *picture.shape[:2]))
+
+
+def draw_superpixels(picture: BgrImage, lime: SuperpixelExplanation, labels: NDArray[np.int32]) -> BgrImage:
+    """Draw as `draw_lime` does, with the superpixels enlarged already: int32 [height, width]."""
     largest = float(np.abs(lime.coefficients).max())
     shown = np.where(_sure(lime), lime.coefficients / (largest or 1.0), 0.0).astype(np.float32)
     drawn = rendering.tint(picture, shown[labels])
