@@ -21,6 +21,7 @@ PRINTED = {  # what only a run to the end prints, each with a figure in it
     "adapt.py": r"\| 4 \| log_loss \| \d\.\d+ \| \d\.\d+ \| [+-]\d",
     "damaged_pixels.py": r"\| all \| 50 \| \d+ \| \d+ \| 0 \|",
     "decode_speed.py": r"\| all DICOM \| \d+ \| \d+\.\d \| \d+\.\d \| \d\.\d+ \|",
+    "engines.py": r"answers: local / Ray after 32 files.*\| names / local.*\| \d+\.\d\d \(",
     "exact_shapley.py": r"\| SHAP, ours \| 64 \| \d\.\d+ .*\d test radiographs, 2 seeds",
     "explanations.py": r"## Held to exact answers.*About 30 superpixels.*wrote .*EXPLANATIONS\.md with 5 parts",
     "faithfulness.py": r"\| LIME fast \| \d\.\d+ .*2 test radiographs",
@@ -43,7 +44,8 @@ PRINTED = {  # what only a run to the end prints, each with a figure in it
     "scan_throughput.py": r"bound / scan \| loop / scan \|.*\| \d+\.\d+ \|$",
     "session_start.py": r"\| ratio \| \d\.\d+ \(",
     "peers": r"A trial run.*\| cxr-edge \| \d+\.\d+ m?s \| 1 \|",
-    "tune_choice.py": r"\| lime \| \w+ on cpu.*tune took \d+ s .* \d+ settings",
+    "tune_choice.py": r"\| lime \| \w+ on .*tune took \d+ s .* \d+ settings",
+    "tuned_labels.py": r"\| int8 on cpu \| \d+ \| 0 \| \d+ \| \d",
     "warning_rates.py": r"\| label stands \| \d.*with --tta \d+\.\d times",
 }
 ONE_THREAD = ["--threads", "1"]
@@ -62,6 +64,7 @@ NEEDED = {
     "adapt.py": ["onnx", "sklearn"],
     "damaged_pixels.py": ["openjpeg", "jpeg_ls"],
     "decode_speed.py": ["openjpeg", "jpeg_ls"],
+    "engines.py": ["ray"],
     "exact_shapley.py": ["scipy"],
     "explanations.py": ["onnx", "scipy"],
     "faithfulness.py": ["onnx", "scipy"],
