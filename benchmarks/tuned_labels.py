@@ -2,9 +2,9 @@
 
     python benchmarks/tuned_labels.py [--quick]
 
-Every engine and precision that runs here answers as it would if it had been chosen: what lies within the stated bound
-of a threshold is computed again in float32. The bounds were measured on the 290 radiographs of the test folder. The
-bar: label and refusal are the same for every radiograph.
+Every engine and precision that runs here answers as it would if it had been chosen: what lies within twice the
+stated error of a threshold is computed again in float32. The errors were measured on the 290 radiographs of the test
+folder. The bar: label and refusal are the same for every radiograph.
 """
 
 from contextlib import suppress

@@ -33,8 +33,8 @@ _PREPARED = "classifier.prepared.onnx"
 def recalibrate(bundle: Bundle, path: Path) -> Calibration:
     """Puts what ``cxr-train calibrate --bundle`` chose into the bundle, whose folder is replaced in one step.
 
-    Everything that was measured at the old operating point is dropped: the loss of int8 (``cxr-export quantize``
-    measures it again) and an audit.
+    Everything that was measured at the old operating point is dropped: int8 (``cxr-export quantize`` makes it
+    again), the losses (``cxr-export losses``) and an audit.
 
     Args:
         bundle: An opened bundle.
@@ -56,7 +56,9 @@ def recalibrate(bundle: Bundle, path: Path) -> Calibration:
         fp32 = bundle.manifest.precisions["fp32"].file
         (folder / fp32).write_bytes(with_calibration(bundle.model(fp32), calibration))
         for name in bundle.manifest.precisions.keys() - {"fp32"}:
-            (folder / values["precisions"].pop(name)["file"]).unlink()
+            file = values["precisions"].pop(name)["file"]
+            if file != fp32:  # bf16 has none of its own
+                (folder / file).unlink()
         with np.load(folder / GOLDEN_FILE) as stored:
             golden: dict[str, Any] = dict(stored)
         odds = np.float64(golden["logodds"]) * calibration.scale + calibration.bias

@@ -235,7 +235,7 @@ class SessionChoice:
 
     Attributes:
         providers: See `open_session`.
-        precisions: Of the bundle; None takes all that it has.
+        precisions: None takes all that the bundle has files of.
         threads: For one run; None takes every core this process may use.
 
     Raises:

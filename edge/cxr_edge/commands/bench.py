@@ -35,7 +35,7 @@ def bench(
         str, typer.Option(metavar="LIST", help="session: ready input to numbers; file: file to its record.")
     ] = "session,file",
     precision: Annotated[
-        str | None, typer.Option(metavar="LIST", help="Of fp32, int8.", show_default="all that the bundle has")
+        str | None, typer.Option(metavar="LIST", help="Of fp32, int8, bf16.", show_default="fp32 and int8")
     ] = None,
     batch_size: Annotated[
         str | None,

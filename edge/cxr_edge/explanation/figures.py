@@ -175,18 +175,15 @@ def _tint_panel(picture: BgrImage, lime: SuperpixelExplanation) -> Panel:
     )
 
 
-def draw_lime(picture: BgrImage, lime: SuperpixelExplanation) -> BgrImage:
+def draw_lime(picture: BgrImage, lime: SuperpixelExplanation, labels: NDArray[np.int32] | None = None) -> BgrImage:
     """Tint every superpixel whose interval excludes 0; the leading ones are outlined and numbered by rank.
 
     Args:
         picture: BGR uint8 [height, width, 3].
         lime: What to draw on it.
+        labels: Its superpixels, int32 [height, width], where they were enlarged already.
     """
-    return draw_superpixels(picture, lime, rendering.enlarge_labels(lime.superpixels.labels, *picture.shape[:2]))
-
-
-def draw_superpixels(picture: BgrImage, lime: SuperpixelExplanation, labels: NDArray[np.int32]) -> BgrImage:
-    """Draw as `draw_lime` does, with the superpixels enlarged already: int32 [height, width]."""
+    labels = rendering.enlarge_labels(lime.superpixels.labels, *picture.shape[:2]) if labels is None else labels
     largest = float(np.abs(lime.coefficients).max())
     shown = np.where(_sure(lime), lime.coefficients / (largest or 1.0), 0.0).astype(np.float32)
     drawn = rendering.tint(picture, shown[labels])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cxr_edge.explanation import rendering
 from cxr_edge.explanation.explainer import Explanation
-from cxr_edge.explanation.figures import draw_superpixels
+from cxr_edge.explanation.figures import draw_lime
 from cxr_edge.explanation.gradcam import SaliencyMap
 from cxr_edge.explanation.lime import SuperpixelExplanation
 from cxr_edge.explanation.lungs import LungOutline
@@ -143,8 +143,8 @@ def superpixel_layer(explained: SuperpixelExplanation, height: int, width: int) 
         BGRA uint8 [height, width, 4].
     """
     labels = rendering.enlarge_labels(explained.superpixels.labels, height, width)
-    grounds = (np.full((height, width, 3), grey, np.uint8) for grey in (0, 255))
-    dark, bright = (draw_superpixels(each, explained, labels) for each in grounds)
+    pictures = (np.full((height, width, 3), grey, np.uint8) for grey in (0, 255))
+    dark, bright = (draw_lime(each, explained, labels) for each in pictures)
     return _from_black_and_white(dark, bright)
 
 
