@@ -1,6 +1,7 @@
 """A node in a process of its own, and what talks to it: modalities, archives, and peers that behave badly."""
 
 import json
+import re
 import shutil
 import socket
 import struct
@@ -140,6 +141,49 @@ class Archive:
         """The UIDs of what came, once for each time that it came; noted after the confirmation, or never if killed."""
         lines = self.delivered.read_text("ascii").split() if self.delivered.exists() else []
         return [line.split(".", 1)[1] for line in lines]
+
+
+class QueryArchive:
+    """dcmtk's ``dcmqrscp``: an archive that answers C-FIND and C-GET."""
+
+    def __init__(self, folder):
+        self.folder, self.port = Path(folder), free_port()
+
+    @property
+    def address(self):
+        return f"QUERY@127.0.0.1:{self.port}"
+
+    def __enter__(self):
+        store, settings = self.folder / "files", self.folder / "dcmqrscp.cfg"
+        store.mkdir(parents=True)
+        head = f"NetworkTCPPort = {self.port}\nMaxPDUSize = 16384\nMaxAssociations = 8\n"
+        tables = "HostTable BEGIN\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
+        settings.write_text(f"{head}{tables}AETable BEGIN\nQUERY {store} RW (9, 64mb) ANY\nAETable END\n")
+        with (self.folder / "log").open("wb") as log:
+            self.process = subprocess.Popen([DCMTK / "dcmqrscp", "-c", settings], stdout=log, stderr=log)
+        wait_for(lambda: echo(self.port, "-aec", "QUERY"), what="dcmqrscp")
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+    def find(self, study):
+        """The SOP Instance UIDs of a study, asked for at the level of images."""
+        keys = ["-k", "QueryRetrieveLevel=IMAGE", "-k", f"StudyInstanceUID={study}", "-k", "SeriesInstanceUID"]
+        said = self._ask("findscu", "-v", "-S", *keys, "-k", "SOPInstanceUID")
+        return set(re.findall(r"\(0008,0018\) UI \[(2\.25\.\d+)", said))
+
+    def get(self, study, folder):
+        """The objects of a study."""
+        folder.mkdir()
+        self._ask("getscu", "-S", "-od", folder, "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}")
+        return [pydicom.dcmread(path) for path in folder.iterdir()]
+
+    def _ask(self, program, *options):
+        command = [DCMTK / program, "-aec", "QUERY", "127.0.0.1", str(self.port), *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return done.stdout + done.stderr
 
 
 def echo(port, *options):

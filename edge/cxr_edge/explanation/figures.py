@@ -184,9 +184,8 @@ def draw_lime(picture: BgrImage, lime: SuperpixelExplanation, labels: NDArray[np
         labels: Its superpixels, int32 [height, width], where they were enlarged already.
     """
     labels = rendering.enlarge_labels(lime.superpixels.labels, *picture.shape[:2]) if labels is None else labels
-    largest = float(np.abs(lime.coefficients).max())
-    shown = np.where(_sure(lime), lime.coefficients / (largest or 1.0), 0.0).astype(np.float32)
-    drawn = rendering.tint(picture, shown[labels])
+    largest = float(np.abs(lime.coefficients).max()) or 1.0
+    drawn = rendering.tint(picture, np.where(_sure(lime), lime.coefficients / largest, 0.0).astype(np.float32)[labels])
     for rank, index in enumerate(lime.ranking[: lime.top], start=1):
         if lime.coefficients[index]:
             region = labels == index

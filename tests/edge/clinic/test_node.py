@@ -40,6 +40,7 @@ from nodes import (
     Archive,
     Node,
     Orthanc,
+    QueryArchive,
     associate_request,
     copies,
     echo,
@@ -321,13 +322,11 @@ def test_what_is_larger_than_allowed_is_refused(images, tiny_bundle, tmp_path):
 def test_own_results_are_neither_answered_nor_sent_again(images, archive, tiny_bundle, tmp_path):
     with start(tmp_path, tiny_bundle, "--send-to", archive.address, "--explain-if", "all", "--gsps") as node:
         send(node.port, images[0])
-        wait_for(lambda: len(archive.names()) >= 2)
-        time.sleep(0.5)
-        came = len(archive.names())
+        wait_for(lambda: len(archive.names()) == 3, what="a report, a figure and a presentation state")
         back = list((archive.folder / "files").iterdir())
         assert send(node.port, *back, options=["-R"]).count(CONFIRMED) == len(back) == 3
         time.sleep(1)
-        assert len(archive.names()) == came
+        assert len(archive.names()) == 3
         assert len(node.records()) == 1
         assert len(list((node.out / "received").glob("*.dcm"))) == 1
 
@@ -360,7 +359,7 @@ def test_what_is_old_and_delivered_is_removed(images, archive, tiny_bundle, tmp_
         assert CONFIRMED in send(node.port, images[0])
         time.sleep(1.5)
         assert len(node.records()) == 2  # answered before, and sent before
-        assert len(archive.names()) == len(away.names()) == 2
+        assert len(archive.stored()) == len(away.stored()) == 2
 
 
 def test_what_an_archive_refuses_is_offered_again_and_keeps_back_no_other(images, tiny_bundle, tmp_path):
@@ -497,6 +496,20 @@ def test_the_trial_says_what_came_back(archive, certificate, tiny_bundle, tmp_pa
     assert lines[3].startswith("FAULT NOBODY@127.0.0.1:1 cannot be reached")
     assert not archive.names()
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not (DCMTK / "dcmqrscp").is_file(), reason="needs dcmqrscp")
+def test_an_archive_finds_the_results_by_their_study_and_gives_them_back(images, tiny_bundle, tmp_path):
+    study = str(pydicom.dcmread(images[0], stop_before_pixels=True).StudyInstanceUID)
+    with QueryArchive(tmp_path / "archive") as archive:
+        node = start(tmp_path, tiny_bundle, "--send-to", archive.address, "--explain-if", "all", "--gsps")
+        with node:
+            assert send(node.port, *images[:2]).count(CONFIRMED) == 2
+            wait_for(lambda: node.confirmed() == len(node.results()) == 6, what="three results of each")
+        assert archive.find(study) == node.results()
+        given = archive.get(study, tmp_path / "back")
+    assert {str(each.SOPInstanceUID) for each in given} == node.results()
+    assert {str(each.StudyInstanceUID) for each in given} == {study}
 
 
 @pytest.mark.skipif(not ORTHANC or not DICOMWEB, reason="needs Orthanc with its DICOMweb plug-in")
