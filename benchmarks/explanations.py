@@ -1,4 +1,4 @@
-"""How far may each map be believed? Runs every benchmark of the explanations and writes one page of their tables.
+"""How far may each map be believed? Runs every benchmark of the explanations; writes a page of tables and plots.
 
     python benchmarks/explanations.py [--out benchmarks/EXPLANATIONS.md] [--threads 2] [--anew] [--quick]
 
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common import ROOT, model_for, parser
+from explanation_plots import draw
 
 
 class Part(NamedTuple):
@@ -148,6 +149,8 @@ def main() -> None:
             "",
             *(f"- {line}" for line in about),
             "",
+            f"![Errors, planted evidence and the field's yardsticks]({(out or Path('EXPLANATIONS.md')).stem}.svg)",
+            "",
             *sections,
         ]
     )
@@ -156,6 +159,7 @@ def main() -> None:
         name = "no EXPLANATIONS.md"
     else:
         out.write_text(page, "utf-8")
+        draw(out, out.with_suffix(".svg"))
         name = str(out.relative_to(ROOT) if out.is_relative_to(ROOT) else out)
         if not arguments.quick:
             for file in FOLDER.glob("*.txt"):
