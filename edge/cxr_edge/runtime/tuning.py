@@ -168,14 +168,15 @@ def choose(
         return Choice(provider, precision, threads)
     stored = read_tuning(bundle)
     engines = stored.tuning.engines if stored.tuning else {}
-    engine = engines.get(use)
-    if engine and use == "single" and count is not None and "once" in engines:
-        engine = min(engines["once"], engine, key=lambda each: each.seconds_for(count))
-    if not engine:
+    uses: tuple[Use, ...] = ("once", use) if use == "single" and count is not None else (use,)
+    chosen = [engines[each] for each in uses if each in engines]
+    if not chosen:
         known = stored.reason if stored.reason.startswith("the stored choice") else None
         return Choice(provider, "fp32", threads, reason=known)
-    if provider not in {"auto", engine.provider}:
+    fitting = [each for each in chosen if provider in {"auto", each.provider}]
+    if not fitting:
         return Choice(provider, "fp32", threads)
+    engine = min(fitting, key=lambda each: each.seconds_for(count or 1))
     word: Provider = msgspec.convert(engine.provider, Provider)
     return Choice(word, engine.precision, threads or engine.threads, engine.batch_size, True, "chosen by tune")
 

@@ -72,6 +72,9 @@ def test_a_slow_start_pays_only_for_many_radiographs(other_bundle):
     write_tuning(other_bundle, Tuning(tuning.describe_setting(other_bundle), "now", engines))
     precisions = [choose(other_bundle, use="single", count=count).precision for count in (1, 39, 41, None)]
     assert precisions == ["fp32", "fp32", "int8", "int8"]
+    engines["once"] = TunedEngine("openvino", "fp32", 1, 1, 100.0, 0.1)
+    write_tuning(other_bundle, Tuning(tuning.describe_setting(other_bundle), "now", engines))
+    assert choose(other_bundle, use="single", count=1, provider="cpu").precision == "int8"
 
 
 @pytest.mark.parametrize(
