@@ -9,6 +9,7 @@ folder. The bar: label and refusal are the same for every radiograph.
 
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from common import inputs_of, parser, table
 from cxr_edge.bundle.bundle import Bundle
 from cxr_edge.errors import ProviderError
 from cxr_edge.prediction.classifier import Classifier
-from cxr_edge.results.outcomes import Prediction, refuse
+from cxr_edge.results.outcomes import refuse
 from cxr_edge.runtime.providers import BF16, Provider
 
 ENGINES: tuple[Provider, ...] = ("cpu", "openvino")
@@ -37,25 +38,33 @@ def main() -> None:
         for provider in ENGINES:
             with suppress(ProviderError):
                 found = answers(Classifier(bundle, provider=provider, precision=precision, exact_labels=True), files)
-                other = sum(told(bundle, one) != told(bundle, two) for one, two in zip(exact, found, strict=True))
+                pairs = list(zip(exact, found, strict=True))
+                other = sum(one.told != two.told for one, two in pairs)
                 again = sum(each.precision != precision for each in found)
-                off = max(abs(one.logodds - two.logodds) for one, two in zip(exact, found, strict=True))
+                off = max(abs(one.logodds - two.logodds) for one, two in pairs)
                 rows.append([f"{precision} on {provider}", len(found), other, again, f"{off:.2g}"])
     head = ["engine", "radiographs", "other labels or refusals", "computed again in fp32", "log-odds off by at most"]
     table(head, rows)
 
 
-def told(bundle: Bundle, answer: Prediction) -> str:
-    """What a reader is told: a label, or what it is refused as."""
-    gate, score = bundle.manifest.gate, answer.gate_score
-    refusal = None if gate is None or score is None else refuse(gate, score, answer.scope_score)
-    return answer.label if refusal is None else refusal.scope
+class Told(NamedTuple):
+    """What is kept of an answer: its label or what it is refused as, its log-odds, and the precision that it is of."""
+
+    told: str
+    logodds: float
+    precision: str
 
 
-def answers(classifier: Classifier, files: list[Path]) -> list[Prediction]:
-    """Predictions in the same order."""
-    starts = range(0, len(files), BATCH)
-    return [each for at in starts for each in classifier.predict(np.stack(inputs_of(files[at : at + BATCH])))]
+def answers(classifier: Classifier, files: list[Path]) -> list[Told]:
+    """Answers in the same order."""
+    found: list[Told] = []
+    for start in range(0, len(files), BATCH):
+        for each in classifier.predict(np.stack(inputs_of(files[start : start + BATCH]))):
+            gate, score = classifier.bundle.manifest.gate, each.gate_score
+            refusal = None if gate is None or score is None else refuse(gate, score, each.scope_score)
+            told = each.label if refusal is None else refusal.scope
+            found.append(Told(told, each.logodds, each.precision))
+    return found
 
 
 if __name__ == "__main__":
