@@ -11,24 +11,19 @@ and selenium.
 import hashlib
 import json
 import random
-import shutil
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import cv2
-from selenium import webdriver
 
+from browser import fresh_chrome
 from common import SAMPLES, Options
 from cxr_edge.report import write_reports
 
 RADIOGRAPH = SAMPLES / "radiographs" / "NORMAL2-IM-0588-0001.jpeg"
 BAR = 2.0  # seconds
-SWITCHES = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync --window-size=1600,1000"
-)
 TIMED = """
 const done = arguments[arguments.length - 1], start = performance.now();
 (() => { %s })();
@@ -79,23 +74,18 @@ def make_scan(folder: Path, entries: int) -> None:
 
 def open_report(page: Path) -> dict[str, float]:
     """Open the page in a fresh browser and give seconds by what was waited for."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        for switch in (*SWITCHES.split(), f"--user-data-dir={profile}"):
-            options.add_argument(switch)
-        with webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver"))) as chrome:
-            chrome.get("about:blank")
-            time.sleep(2)  # the browser's own start is not the page's
-            start = time.perf_counter()
-            chrome.get(page.as_uri())
-            chrome.execute_async_script(TIMED % "")
-            seconds = {"interactive": time.perf_counter() - start}
-            marks = "return performance.getEntriesByName('interactive')[0].startTime"
-            seconds["script done"] = chrome.execute_script(marks) / 1000
-            for name, script in STEPS.items():
-                seconds[name] = chrome.execute_async_script(TIMED % script) / 1000
-            seconds["cards in the page"] = len(chrome.find_elements("css selector", ".card"))
+    with fresh_chrome() as chrome:
+        chrome.get("about:blank")
+        time.sleep(2)  # the browser's own start is not the page's
+        start = time.perf_counter()
+        chrome.get(page.as_uri())
+        chrome.execute_async_script(TIMED % "")
+        seconds = {"interactive": time.perf_counter() - start}
+        marks = "return performance.getEntriesByName('interactive')[0].startTime"
+        seconds["script done"] = chrome.execute_script(marks) / 1000
+        for name, script in STEPS.items():
+            seconds[name] = chrome.execute_async_script(TIMED % script) / 1000
+        seconds["cards in the page"] = len(chrome.find_elements("css selector", ".card"))
     return seconds
 
 

@@ -47,6 +47,7 @@ PRINTED = {  # what only a run to the end prints, each with a figure in it
     "peers": r"A trial run.*\| cxr-edge \| \d+\.\d+ m?s \| 1 \|",
     "tune_choice.py": r"\| lime \| \w+ on .*tune took \d+ s .* \d+ settings",
     "tuned_labels.py": r"\| int8 on cpu \| \d+ \| 0 \| \d+ \| \d",
+    "view_drop.py": r"label +median +\d+\.\d\d s .*LIME +median",
     "warning_rates.py": r"\| label stands \| \d.*with --tta \d+\.\d times",
 }
 ONE_THREAD = ["--threads", "1"]
@@ -78,6 +79,7 @@ NEEDED = {
     "node.py": ["highdicom", "pynetdicom"],
     "other_images.py": ["skimage", "sklearn", "matplotlib"],
     "report_open.py": ["selenium"],
+    "view_drop.py": ["selenium", "starlette"],
     "roofline.py": ["onnx", "threadpoolctl"],
     "session_start.py": ["tensorflow", "tf2onnx"],
     "planted_evidence.py": ["onnx", "scipy"],
@@ -93,7 +95,7 @@ WITHOUT = {
 def missing(name: str) -> str | None:
     """What a script needs and this machine lacks."""
     packages = [package for package in NEEDED.get(name, []) if find_spec(package) is None]
-    if name == "report_open.py":
+    if name in {"report_open.py", "view_drop.py"}:
         packages += [program for program in ("chromium", "chromedriver") if not shutil.which(program)]
     if name == "node.py":
         packages += LACKING
