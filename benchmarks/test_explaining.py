@@ -96,3 +96,9 @@ def test_solve_as_the_package_does(benchmark, regions, selection) -> None:
 def test_explain_one_radiograph(benchmark, bundle, image, precision) -> None:
     lime = Explainer(Classifier(bundle, provider="cpu", precision=precision)).lime
     benchmark.pedantic(lime.explain, (image, TARGET, LimeOptions(samples=64)), rounds=10, warmup_rounds=1)
+
+
+@pytest.mark.benchmark(group="lime and shap, whole, their defaults")
+@pytest.mark.parametrize("method", ["lime", "shapley"])
+def test_explain_as_by_default(benchmark, model, image, method) -> None:
+    benchmark.pedantic(getattr(model.explainer, method).explain, (image, TARGET), rounds=10, warmup_rounds=1)
