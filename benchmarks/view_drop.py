@@ -32,9 +32,8 @@ window.seen = {{}};
 const looks = {{ {", ".join(f"'{name}': () => {test}" for name, test in SEEN.items())} }};
 const look = () => {{
   for (const name in looks) if (!(name in window.seen) && looks[name]()) window.seen[name] = Date.now();
-  requestAnimationFrame(look);
 }};
-look();
+setInterval(look, 10);  // asked at every frame, the browser would draw all the time
 """
 PATIENCE = 60.0
 
