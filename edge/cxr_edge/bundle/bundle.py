@@ -20,6 +20,8 @@ DEFAULT = Path(__file__).parents[1] / "bundles" / "pneumonia-mobilenet"
 MANIFEST = "manifest.json"
 SIGNATURE_FILE = "manifest.json.sig"  # see cxr_edge.bundle.signature
 _LARGEST_MANIFEST = 2**24  # bytes
+# msgspec builds what it knows of a type when it first checks one, and crashes if two threads do so at once: built here.
+msgspec.json.Decoder(Manifest)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from msgspec import UNSET
+from msgspec.json import Decoder as JsonDecoder
 from msgspec.structs import replace
 
 from cxr_edge.errors import UsageError
 from cxr_edge.results.schema import RECORD_SCHEMA, Failed, Record, check
 from cxr_edge.text import printable
 
+# msgspec builds what it knows of a type when it first checks one, and crashes if two threads do so at once: built here.
+JsonDecoder(Record)
 Row = dict[str, Any]
 
 

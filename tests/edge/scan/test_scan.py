@@ -148,6 +148,7 @@ def test_ctrl_c_finishes_what_is_in_work(tiny_bundle: Path, folder: Path, tmp_pa
     journal = tmp_path / "results.jsonl"
     with subprocess.Popen(options, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while not journal.exists() or not journal.stat().st_size:
+            assert process.poll() is None, process.stderr.read()
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
@@ -165,6 +166,7 @@ def test_two_scans_never_share_a_folder(tiny_bundle: Path, folder: Path, tmp_pat
     ) as first:
         journal = tmp_path / "results.jsonl"
         while not journal.exists() or journal.read_bytes().count(b"\n") < COUNT + 3:
+            assert first.poll() is None, first.returncode
             time.sleep(0.01)
         second = scan(tiny_bundle, folder, "--out", tmp_path, "--formats", "jsonl")
         first.send_signal(signal.SIGTERM)
