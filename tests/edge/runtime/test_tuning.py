@@ -1,4 +1,5 @@
 import json
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -174,7 +175,8 @@ def test_the_choice_is_the_quickest_of_what_was_measured(other_bundle):
         assert engine.per_second >= max(rates) / 1.03 - 0.01
 
 
-def test_the_command_stores_what_the_next_one_takes(other_bundle, capsys, caplog):
+def test_the_command_stores_what_the_next_one_takes(other_bundle, capsys, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("cxr_edge"), "propagate", True)  # a command line before may have stopped it
     caplog.set_level("INFO", "cxr_edge")
     tune_command(json=True, bundle=other_bundle.folder, seconds=0.3)
     told = json.loads(capsys.readouterr().out)

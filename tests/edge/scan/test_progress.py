@@ -1,3 +1,4 @@
+import logging
 from collections import Counter
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 from cxr_edge.results.index import State
 from cxr_edge.scan import progress
 from cxr_edge.scan.progress import Expected, ProgressDisplay, Tally, time_left
+from cxr_edge.text import choose_level
 
 NORMAL, PNEUMONIA = (State("ab" * 32, "ok", label) for label in ("NORMAL", "PNEUMONIA"))
 REFUSED, CUT, EMPTY = State("ab" * 32, "refused"), *(State(None, "error", kind=kind) for kind in ("truncated", "empty"))
@@ -69,7 +71,10 @@ def test_the_time_left_does_not_count_what_was_answered_before() -> None:
 def test_a_line_now_and_then_where_there_is_no_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    now = [100.0]
+    logger, now = logging.getLogger("cxr_edge"), [100.0]
+    for name in ("handlers", "propagate", "level"):  # as they were, for the tests after this one
+        monkeypatch.setattr(logger, name, getattr(logger, name))
+    choose_level("info")
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     tally: Any = tally_of(NORMAL, PNEUMONIA, CUT, REFUSED)
     with ProgressDisplay("PNEUMONIA", Expected(40)) as display:
