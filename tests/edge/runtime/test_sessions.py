@@ -216,7 +216,7 @@ def test_openvino_gets_the_threads_and_directml_no_memory_pattern(model, substit
     assert (session.provider, session.reason, session.binding) == ("openvino", "asked for", None)
     assert made.settings["devices"] == ["CPU"]
     told = json.loads(made.settings["load_config"])
-    assert told == {"CPU": {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": "3"}}
+    assert told == {"CPU": {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": "3"}}
     assert made.options.enable_mem_pattern
     assert open_session(model, provider="directml").provider == "directml"
     assert not made.options.enable_mem_pattern
