@@ -210,7 +210,8 @@ def test_auto_leaves_what_was_not_asked_for_alone(model, substitute):
     assert [providers[0] for providers in made.asked][1:] == ["CPUExecutionProvider"]
 
 
-def test_openvino_gets_the_threads_and_directml_no_memory_pattern(model, substitute):
+def test_openvino_gets_the_threads_and_directml_no_memory_pattern(model, substitute, monkeypatch):
+    monkeypatch.setattr("cxr_edge.runtime.openvino.usable_cores", lambda: 4)
     made = substitute(lambda _: None)
     session = open_session(model, provider="openvino", threads=3)
     assert (session.provider, session.reason, session.binding) == ("openvino", "asked for", None)
